@@ -28,7 +28,9 @@ pub enum Error {
         have: String,
     },
     /// The driver computed a known answer wrongly. Opening can be forced, at the caller's risk.
-    #[error("the driver of \"{adapter}\" computes wrongly ({test}: {detail}); choose another device, or force this one")]
+    #[error(
+        "the driver of \"{adapter}\" computes wrongly ({test}: {detail}); choose another device, or force this one"
+    )]
     DriverBroken {
         /// Adapter and driver.
         adapter: String,
@@ -132,7 +134,11 @@ impl Error {
     pub fn is_recoverable(&self) -> bool {
         matches!(
             self,
-            Self::OutOfMemory { .. } | Self::Timeout { .. } | Self::Cancelled | Self::DeviceLost { .. } | Self::Corrupted { .. }
+            Self::OutOfMemory { .. }
+                | Self::Timeout { .. }
+                | Self::Cancelled
+                | Self::DeviceLost { .. }
+                | Self::Corrupted { .. }
         )
     }
 }
