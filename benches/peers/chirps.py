@@ -33,7 +33,7 @@ PHASE = {
 
 
 def chirp(mass1, mass2, frequencies):
-    """h(f), arbitrary amplitude, time measured from the model's own origin; zero outside [20 Hz, min(f_cut, 2000 Hz)]."""
+    """h(f), any amplitude, time measured from the model's own origin; zero outside [20 Hz, min(f_cut, 2000 Hz)]."""
     total = mass1 + mass2
     eta = mass1 * mass2 / total**2
     pi_m = np.pi * total * SOLAR_MASS_S
@@ -62,7 +62,7 @@ def bank_masses(count):
 
 
 def whitened_bank(data, count):
-    """(spectrum, templates, rate) as complex128: z[n] = sum_k spectrum[k] conj(template[k]) e^(2 pi i k n / N) is the SNR.
+    """(spectrum, templates, rate), complex128: the SNR is z[n] = sum_k spectrum[k] conj(template[k]) e^(2 pi i k n / N).
 
     Bins 0..N/2 of N samples. The PSD is Welch's (4 s Blackman, half overlap, mean), the data window Tukey 1/8.
     """

@@ -118,8 +118,8 @@ class Case:
     """One input on which both sides are timed.
 
     Subclasses set `name` (of the bench), `title`, `params`, `inputs`, `writes` (the arrays the program must write),
-    `reports` (JSON fields it must print besides the common ones), `variants` (label to extra params: the ways the program
-    is asked to do it), `samples`, `repeats`, and give `peers()`, `accuracy(outputs)` and `rows(ours, peers)`.
+    `reports` (JSON fields it must print besides the common ones), `variants` (label to extra params: the ways the
+    program is asked to do it), `samples`, `repeats`, and give `peers()`, `accuracy(outputs)` and `rows(ours, peers)`.
     """
 
     reports = ()
@@ -276,7 +276,8 @@ def environment(cores):
 
     def command(*words):
         try:
-            return subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parent).stdout.strip()
+            folder = Path(__file__).parent
+            return subprocess.run(words, capture_output=True, text=True, check=True, cwd=folder).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return None
 

@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neurons by forward Euler: one step against the copy bandwidth, many steps against a torch loop."""
+"""Leaky integrate-and-fire neurons by forward Euler: one step against a copy, many steps against a torch loop."""
 
 import numpy as np
 import torch
@@ -139,8 +139,11 @@ class LifStep(Lif):
         bandwidth = {key: 8e-6 * COPY_ELEMENTS / ms for key, ms in copies.items()}
         own = 1e-6 * report["bytes"] / ours[""][0].median if ours else None
         others = ", ".join(f"{key} {value:.1f}" for key, value in bandwidth.items() if key != label)
-        rows.append(Row(f"{self.title}, bandwidth", "-" if own is None else f"{own:.1f} GB/s",
-                        f"{label}: {bandwidth[label]:.1f} GB/s ({others})", own and own / bandwidth[label], 0.7, None, None))
+        rows.append(Row(
+            title=f"{self.title}, bandwidth", ours="-" if own is None else f"{own:.1f} GB/s",
+            peer=f"{label}: {bandwidth[label]:.1f} GB/s ({others})", ratio=own and own / bandwidth[label], target=0.7,
+            our_accuracy=None, peer_accuracy=None,
+        ))
         return rows
 
 
@@ -150,7 +153,8 @@ class LifFused(Lif):
 
     def __init__(self, exponent, driven):
         super().__init__(1 << exponent, 256, driven)
-        self.title = f"LIF {self.steps} steps, 2^{exponent} neurons, {'driven each step' if driven else 'constant drive'}"
+        drive = "driven each step" if driven else "constant drive"
+        self.title = f"LIF {self.steps} steps, 2^{exponent} neurons, {drive}"
 
     def peers(self):
         run, _, outputs = self.torch_loop()

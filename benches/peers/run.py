@@ -67,7 +67,7 @@ def main():
     harness.print_table(rows)
     shares = [case["other_work_share"] for case in record["cases"]]
     if None not in shares and max(shares, default=0) > 0.05:
-        print(f"note: other programs used up to {max(shares):.0%} of the two cores meanwhile, so these figures are blurred")
+        print(f"note: other programs used up to {max(shares):.0%} of the two cores meanwhile: figures are blurred")
     args.record.parent.mkdir(parents=True, exist_ok=True)
     args.record.write_text(json.dumps(record, indent=1) + "\n")
     print(f"record: {args.record}", file=sys.stderr)
