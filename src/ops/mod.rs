@@ -3,5 +3,6 @@
 //! Ops never name a device: they choose variants and tile sizes by the recording's capabilities.
 
 mod fill;
+pub mod lif;
 
 pub use fill::fill;

@@ -4,6 +4,8 @@
 //! use rayon's current pool for their threads and must not depend on its size in what they compute.
 
 mod fill;
+mod lanes;
+mod lif;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
