@@ -3,6 +3,7 @@
 mod error;
 pub mod gw;
 pub mod io;
+pub mod random;
 
 pub use error::{Error, Result};
 
