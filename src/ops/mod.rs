@@ -2,6 +2,8 @@
 //!
 //! Ops never name a device: they choose variants and tile sizes by the recording's capabilities.
 
+mod fft;
 mod fill;
 
+pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use fill::fill;
