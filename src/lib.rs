@@ -1,10 +1,18 @@
 //! Portable GPU kernels for spikes and waveforms.
 
+#![warn(missing_docs)]
+
+pub mod device;
 mod error;
 pub mod gw;
 pub mod io;
+pub mod kernel;
+pub mod ops;
+pub mod recording;
 
+pub use device::{Device, DeviceOptions};
 pub use error::{Error, Result};
+pub use wgpu;
 
 /// A byte count for people: `1.5 MiB`.
 pub fn bytes(n: u64) -> String {

@@ -1,0 +1,168 @@
+//! What goes into a run and what comes out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::kernel::{AnyTensor, Elem, Tensor};
+use crate::recording::{Command, Content, Recording};
+use crate::{Error, Result};
+
+/// One input of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Feed<'a> {
+    pub(crate) tensor: AnyTensor,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<T: Elem> Tensor<T> {
+    /// The content of this input for one run.
+    pub fn feed(self, data: &[T]) -> Feed<'_> {
+        Feed { tensor: self.erase(), bytes: bytemuck::cast_slice(data) }
+    }
+}
+
+/// Cancels runs from another thread; they stop between slices of about 20 ms.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that is not cancelled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks every run that holds the token to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has been cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How a run may be watched and stopped.
+#[derive(Clone, Default)]
+pub struct Control<'a> {
+    /// Stops it.
+    pub cancel: CancelToken,
+    /// Stops it after this long.
+    pub timeout: Option<Duration>,
+    /// Called between slices with the elementary operations done and in all.
+    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+}
+
+impl Control<'_> {
+    /// `Cancelled` or `Timeout` when it is time to stop.
+    pub(crate) fn check(&self, started: Instant) -> Result<()> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let elapsed = started.elapsed();
+        if self.timeout.is_some_and(|t| elapsed > t) {
+            return Err(Error::Timeout { elapsed });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn report(&self, done: u64, total: u64) {
+        if let Some(progress) = self.progress {
+            progress(done, total);
+        }
+    }
+}
+
+/// How long a run took, and by which clock.
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
+pub struct Timing {
+    /// From the call to the results, on the host's clock.
+    pub wall: Duration,
+    /// On the device alone, by its own timestamps; `None` where the backend has none.
+    pub device: Option<Duration>,
+}
+
+impl Timing {
+    /// The device's time where it is known, else the wall's, and which of the two it is.
+    pub fn best(&self) -> (Duration, &'static str) {
+        match self.device {
+            Some(device) => (device, "timestamps"),
+            None => (self.wall, "wall clock"),
+        }
+    }
+}
+
+/// 64 bytes, so that results and native memory are aligned for every element and every vector unit.
+#[repr(C, align(64))]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Line([u8; 64]);
+
+/// Zeroed, aligned host memory for `bytes`, or `OutOfMemory`.
+pub(crate) fn aligned(bytes: u64, what: &str) -> Result<Vec<Line>> {
+    let oom = || Error::OutOfMemory { bytes, what: what.into() };
+    let lines = usize::try_from(bytes.div_ceil(64)).map_err(|_| oom())?;
+    let mut memory: Vec<Line> = Vec::new();
+    memory.try_reserve_exact(lines).map_err(|_| oom())?;
+    memory.resize(lines, bytemuck::Zeroable::zeroed());
+    Ok(memory)
+}
+
+/// The downloaded tensors of one run.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    pub(crate) tensors: Vec<(AnyTensor, u64, Vec<Line>)>,
+    pub(crate) timing: Timing,
+}
+
+impl Outputs {
+    pub(crate) fn push(&mut self, tensor: AnyTensor, bytes: &[u8]) -> Result<()> {
+        let mut memory = aligned(bytes.len() as u64, "a result")?;
+        bytemuck::cast_slice_mut(&mut memory)[..bytes.len()].copy_from_slice(bytes);
+        self.tensors.push((tensor, bytes.len() as u64, memory));
+        Ok(())
+    }
+
+    /// A downloaded tensor.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the recording does not download it.
+    pub fn get<T: Elem>(&self, tensor: Tensor<T>) -> Result<&[T]> {
+        self.tensors
+            .iter()
+            .find(|(t, _, _)| *t == tensor.erase())
+            .map(|(_, bytes, memory)| bytemuck::cast_slice(&bytemuck::cast_slice::<_, u8>(memory)[..*bytes as usize]))
+            .ok_or_else(|| Error::invalid("output", "the recording does not download this tensor"))
+    }
+
+    /// How long the run took.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+}
+
+/// Checks that every input is given once, with its size.
+pub(crate) fn check_feeds(recording: &Recording, feeds: &[Feed<'_>]) -> Result<()> {
+    for feed in feeds {
+        let info = (feed.tensor.recording == recording.id())
+            .then(|| recording.tensors.get(feed.tensor.at()))
+            .flatten()
+            .ok_or_else(|| Error::invalid("input", "the tensor belongs to another recording"))?;
+        if !matches!(info.content, Content::Input) {
+            return Err(Error::invalid("input", format!("\"{}\" is not an input", info.name)));
+        }
+        if info.bytes != feed.bytes.len() as u64 {
+            let why = format!("{} bytes given for \"{}\", which has {}", feed.bytes.len(), info.name, info.bytes);
+            return Err(Error::invalid("input", why));
+        }
+    }
+    for command in &recording.commands {
+        let Command::Upload(t) = command else { continue };
+        let given = feeds.iter().filter(|f| f.tensor == *t).count();
+        if given != 1 {
+            let name = &recording.tensors[t.at()].name;
+            return Err(Error::invalid("input", format!("\"{name}\" is given {given} times, must be once")));
+        }
+    }
+    Ok(())
+}

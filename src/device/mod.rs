@@ -1,0 +1,137 @@
+//! Devices run recordings: [`Cpu`] by the kernels' native twins, [`Gpu`] through wgpu.
+//!
+//! Prepare a [`Recording`] once, run it many times: a run creates no pipeline, no bind group and no buffer.
+
+pub mod cpu;
+pub mod gpu;
+mod io;
+mod options;
+mod pool;
+
+use std::time::Duration;
+
+pub use cpu::Cpu;
+pub use gpu::Gpu;
+pub use io::{CancelToken, Control, Feed, Outputs, Timing};
+pub use options::{Choice, DeviceOptions, parse_size};
+pub use pool::PoolStats;
+pub(crate) use pool::{Kind, Pool};
+
+use crate::Result;
+use crate::recording::{Capabilities, Recording};
+
+/// Something that runs recordings.
+#[derive(Debug, Clone)]
+pub enum Device {
+    /// The native executor: one twin a kernel, all cores.
+    Cpu(Cpu),
+    /// Through wgpu.
+    Gpu(Gpu),
+}
+
+impl Device {
+    /// Opens the device that the options ask for.
+    ///
+    /// # Errors
+    /// `NoAdapter` when none matches, `DriverBroken` when its driver fails a known answer and is not forced.
+    pub fn open(options: &DeviceOptions) -> Result<Self> {
+        if options.choice != Choice::Cpu
+            && let Some(gpu) = Gpu::open(options)?
+        {
+            return Ok(Self::Gpu(gpu));
+        }
+        Ok(Self::Cpu(Cpu::new(options)?))
+    }
+
+    /// What ops may ask of it.
+    pub fn capabilities(&self) -> &Capabilities {
+        match self {
+            Self::Cpu(d) => d.capabilities(),
+            Self::Gpu(d) => d.capabilities(),
+        }
+    }
+
+    /// Its name, as `--device` takes it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Cpu(d) => d.name(),
+            Self::Gpu(d) => d.name(),
+        }
+    }
+
+    /// An empty recording for this device.
+    pub fn recording(&self, label: impl Into<String>) -> Recording {
+        Recording::new(label, self.capabilities())
+    }
+
+    /// Plans, admits and makes ready: after this, a run allocates nothing on the device.
+    ///
+    /// # Errors
+    /// `OverBudget` with the numbers when the plan does not fit, `OutOfMemory` when the system has less than the budget.
+    pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
+        match self {
+            Self::Cpu(d) => d.prepare(recording).map(Prepared::Cpu),
+            Self::Gpu(d) => d.prepare(recording).map(Prepared::Gpu),
+        }
+    }
+
+    /// Counters since the device was opened.
+    pub fn stats(&self) -> Stats {
+        match self {
+            Self::Cpu(d) => d.stats(),
+            Self::Gpu(d) => d.stats(),
+        }
+    }
+}
+
+/// A recording that is ready to run on its device.
+#[derive(Debug)]
+pub enum Prepared {
+    /// On the native executor.
+    Cpu(cpu::Prepared),
+    /// On a GPU.
+    Gpu(gpu::Prepared),
+}
+
+impl Prepared {
+    /// Runs it with these inputs, every one of the recording's exactly once.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a missing, foreign or wrongly sized input, `Cancelled`, `Timeout`, `DeviceLost`, `Corrupted`.
+    /// After an error no result is handed out; state tensors are undefined.
+    pub fn run(&mut self, feeds: &[Feed<'_>], control: &Control<'_>) -> Result<Outputs> {
+        match self {
+            Self::Cpu(p) => p.run(feeds, control),
+            Self::Gpu(p) => p.run(feeds, control),
+        }
+    }
+
+    /// The bytes it holds on the device, as planned.
+    pub fn peak_bytes(&self) -> u64 {
+        match self {
+            Self::Cpu(p) => p.plan().peak_bytes(),
+            Self::Gpu(p) => p.plan().peak_bytes(),
+        }
+    }
+}
+
+/// What a device has done so far.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct Stats {
+    /// Pipelines compiled (0 on the native executor).
+    pub pipelines_created: u64,
+    /// Bind groups made.
+    pub bind_groups_created: u64,
+    /// Kernel dispatches run, slices counted once each.
+    pub dispatches: u64,
+    /// Queue submissions.
+    pub submissions: u64,
+    /// Buffers and bytes.
+    pub memory: PoolStats,
+}
+
+/// How long a slice of work may keep the device before cancellation and progress are looked at.
+pub const SLICE: Duration = Duration::from_millis(20);
+
+/// Scratch is filled with this when poisoning is asked for: a quiet NaN as f32, an implausible index as u32.
+pub(crate) const POISON: u8 = 0xff;

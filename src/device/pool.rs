@@ -1,0 +1,279 @@
+//! The memory of a device: a budget, and a pool that reuses what is not in use.
+//!
+//! Generic over the buffer, so that both devices account the same way and the rules are tested without a GPU.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use crate::recording::{Plan, Role, Slot};
+use crate::{Error, Result};
+
+/// Buffers of one kind have the same usages and can stand in for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// Bound by kernels.
+    Device,
+    /// Mapped for writing.
+    Upload,
+    /// Mapped for reading.
+    Readback,
+    /// Bound as parameters.
+    Params,
+    /// Bound by the kernel that counts submissions, and written with timestamps.
+    Status,
+}
+
+impl From<Role> for Kind {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Input | Role::Constant | Role::State | Role::Scratch => Self::Device,
+            Role::Upload => Self::Upload,
+            Role::Readback => Self::Readback,
+            Role::Params => Self::Params,
+            Role::Status => Self::Status,
+        }
+    }
+}
+
+/// What a pool holds and has done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct PoolStats {
+    /// Buffers made since the device was opened.
+    pub buffers_created: u64,
+    /// Leases served by a buffer that was there.
+    pub buffers_reused: u64,
+    /// Buffers given back to the system.
+    pub buffers_freed: u64,
+    /// Bytes in use by prepared recordings.
+    pub leased_bytes: u64,
+    /// Bytes kept for reuse.
+    pub idle_bytes: u64,
+    /// The most that leased and idle bytes have been together.
+    pub peak_bytes: u64,
+    /// The limit.
+    pub budget_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Idle<B> {
+    buffer: B,
+    /// The lease at which it became idle.
+    since: u64,
+}
+
+#[derive(Debug)]
+struct State<B> {
+    idle: HashMap<(Kind, u64), Vec<Idle<B>>>,
+    leases: u64,
+    stats: PoolStats,
+}
+
+/// Leases buffers within a budget.
+#[derive(Debug)]
+pub(crate) struct Pool<B> {
+    state: Mutex<State<B>>,
+}
+
+/// An idle buffer is given back after this many leases that had no use for it: long enough for jobs that alternate
+/// between a few recordings, short enough that a change of problem size does not hold two sizes for good.
+const MAX_AGE: u64 = 16;
+
+impl<B> Pool<B> {
+    pub(crate) fn new(budget_bytes: u64) -> Self {
+        let stats = PoolStats { budget_bytes, ..PoolStats::default() };
+        Self { state: Mutex::new(State { idle: HashMap::new(), leases: 0, stats }) }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State<B>> {
+        // A panic while the lock is held can only come from `create`; the state is consistent at every such point.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn stats(&self) -> PoolStats {
+        self.lock().stats.clone()
+    }
+
+    /// Admits the plan whole or not at all, and leases a buffer for each of its slots, in order.
+    ///
+    /// `create` makes a buffer; when it fails with `OutOfMemory` everything idle is freed and it is asked once more.
+    pub(crate) fn lease(&self, plan: &Plan, create: impl Fn(Kind, u64) -> Result<B>) -> Result<Vec<(Slot, B)>> {
+        let mut state = self.lock();
+        let needed = plan.peak_bytes();
+        let (leased, limit) = (state.stats.leased_bytes, state.stats.budget_bytes);
+        if leased.saturating_add(needed) > limit {
+            let (tensor, tensor_bytes) = plan.largest.clone();
+            return Err(Error::OverBudget { needed, in_use: leased, limit, tensor, tensor_bytes, least: None });
+        }
+        state.leases += 1;
+        let mut out: Vec<(Slot, B)> = Vec::with_capacity(plan.slots.len());
+        for slot in &plan.slots {
+            let kind = Kind::from(slot.role);
+            let reused = state.idle.get_mut(&(kind, slot.bytes)).and_then(Vec::pop);
+            let buffer = match reused {
+                Some(idle) => {
+                    state.stats.idle_bytes -= slot.bytes;
+                    state.stats.buffers_reused += 1;
+                    idle.buffer
+                }
+                None => {
+                    state.make_room(slot.bytes);
+                    let made = match create(kind, slot.bytes) {
+                        Err(Error::OutOfMemory { .. }) => {
+                            state.trim(0);
+                            create(kind, slot.bytes)
+                        }
+                        other => other,
+                    };
+                    match made {
+                        Ok(buffer) => {
+                            state.stats.buffers_created += 1;
+                            buffer
+                        }
+                        Err(error) => {
+                            state.put_back(out);
+                            return Err(error);
+                        }
+                    }
+                }
+            };
+            state.stats.leased_bytes += slot.bytes;
+            state.stats.peak_bytes = state.stats.peak_bytes.max(state.stats.leased_bytes + state.stats.idle_bytes);
+            out.push((slot.clone(), buffer));
+        }
+        let oldest = state.leases.saturating_sub(MAX_AGE);
+        state.trim(oldest);
+        Ok(out)
+    }
+
+    /// Takes leased buffers back for reuse.
+    pub(crate) fn release(&self, buffers: Vec<(Slot, B)>) {
+        self.lock().put_back(buffers);
+    }
+
+    /// Frees everything idle.
+    #[allow(dead_code, reason = "used by the GPU device")]
+    pub(crate) fn trim(&self) {
+        self.lock().trim(u64::MAX);
+    }
+}
+
+impl<B> State<B> {
+    fn put_back(&mut self, buffers: Vec<(Slot, B)>) {
+        let since = self.leases;
+        for (slot, buffer) in buffers {
+            self.stats.leased_bytes -= slot.bytes;
+            self.stats.idle_bytes += slot.bytes;
+            self.idle.entry((slot.role.into(), slot.bytes)).or_default().push(Idle { buffer, since });
+        }
+    }
+
+    /// Frees what has been idle since before lease `oldest`.
+    fn trim(&mut self, oldest: u64) {
+        let stats = &mut self.stats;
+        for ((_, bytes), idle) in &mut self.idle {
+            let before = idle.len();
+            idle.retain(|i| i.since >= oldest);
+            let freed = (before - idle.len()) as u64;
+            stats.idle_bytes -= freed * bytes;
+            stats.buffers_freed += freed;
+        }
+        self.idle.retain(|_, idle| !idle.is_empty());
+    }
+
+    /// Frees idle buffers, the longest idle first, until `bytes` more fit the budget.
+    fn make_room(&mut self, bytes: u64) {
+        while self.stats.leased_bytes + self.stats.idle_bytes + bytes > self.stats.budget_bytes {
+            let Some(oldest) = self.idle.values().flatten().map(|i| i.since).min() else { return };
+            self.trim(oldest + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(sizes: &[u64]) -> Plan {
+        Plan {
+            slots: sizes.iter().map(|b| Slot { role: Role::Scratch, bytes: *b }).collect(),
+            slot_of: Vec::new(),
+            uploads: Vec::new(),
+            downloads: Vec::new(),
+            largest: ("big".into(), sizes.iter().copied().max().unwrap_or(0)),
+            input_bytes: 0,
+            output_bytes: 0,
+            dispatches: 0,
+        }
+    }
+
+    fn make(_: Kind, bytes: u64) -> Result<u64> {
+        Ok(bytes)
+    }
+
+    #[test]
+    fn reuses_and_counts() {
+        let pool = Pool::new(1000);
+        let a = pool.lease(&plan(&[100, 200]), make).unwrap();
+        assert_eq!(pool.stats().leased_bytes, 300);
+        pool.release(a);
+        let b = pool.lease(&plan(&[200]), make).unwrap();
+        let s = pool.stats();
+        assert_eq!((s.buffers_created, s.buffers_reused, s.leased_bytes, s.idle_bytes), (2, 1, 200, 100));
+        pool.release(b);
+        assert_eq!(pool.stats().peak_bytes, 300);
+    }
+
+    #[test]
+    fn refuses_over_budget_with_numbers_and_takes_nothing() {
+        let pool = Pool::new(1000);
+        let held = pool.lease(&plan(&[600]), make).unwrap();
+        let error = pool.lease(&plan(&[300, 200]), make).unwrap_err();
+        assert_eq!(
+            error,
+            Error::OverBudget {
+                needed: 500,
+                in_use: 600,
+                limit: 1000,
+                tensor: "big".into(),
+                tensor_bytes: 300,
+                least: None
+            }
+        );
+        assert_eq!(pool.stats().leased_bytes, 600);
+        pool.release(held);
+        assert!(pool.lease(&plan(&[300, 200]), make).is_ok());
+    }
+
+    #[test]
+    fn idle_memory_makes_room_and_ages() {
+        let pool = Pool::new(1000);
+        let a = pool.lease(&plan(&[700]), make).unwrap();
+        pool.release(a);
+        // 700 idle and 600 needed is over the budget: the idle one goes.
+        let b = pool.lease(&plan(&[600]), make).unwrap();
+        assert_eq!((pool.stats().idle_bytes, pool.stats().buffers_freed), (0, 1));
+        pool.release(b);
+        for _ in 0..=MAX_AGE + 1 {
+            let c = pool.lease(&plan(&[10]), make).unwrap();
+            pool.release(c);
+        }
+        assert_eq!(pool.stats().idle_bytes, 10, "600 bytes unused for {MAX_AGE} leases are freed");
+    }
+
+    #[test]
+    fn a_failed_allocation_is_retried_after_trimming_then_reported() {
+        let pool = Pool::new(1000);
+        let oom = |_: Kind, bytes: u64| Err(Error::OutOfMemory { bytes, what: "test".into() });
+        let a = pool.lease(&plan(&[100]), make).unwrap();
+        pool.release(a);
+        assert!(matches!(pool.lease(&plan(&[100, 50]), oom), Err(Error::OutOfMemory { bytes: 50, .. })));
+        let s = pool.stats();
+        assert_eq!((s.leased_bytes, s.idle_bytes), (0, 100), "what was leased is back");
+        let calls = std::cell::Cell::new(0);
+        let second = |k: Kind, bytes: u64| {
+            calls.set(calls.get() + 1);
+            if calls.get() == 1 { oom(k, bytes) } else { make(k, bytes) }
+        };
+        assert!(pool.lease(&plan(&[60]), second).is_ok());
+    }
+}

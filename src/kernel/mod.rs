@@ -1,0 +1,117 @@
+//! What a kernel is: its contract, reflected from its shader by the build step.
+//!
+//! `shaders/NAME.wgsl` becomes the module `kernel::NAME` with `KERNEL` (and `KERNEL_<VARIANT>`), the parameter struct
+//! `Params`, the tensors it binds (`Args`, by name and element type), the same tensors as its native twin sees them
+//! (`Host`), and `dispatch`. A shader that is not valid, not portable or not translatable fails the build.
+
+mod tensor;
+
+pub use tensor::{AnyTensor, Elem, Tensor};
+
+include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+
+/// The names of the warmup stages that kernels belong to. The sixth stage is the application's own plan.
+pub const STAGES: [&str; 6] = ["basic", "dense", "temporal", "convolution", "spiking and sparse", "application"];
+
+/// How a kernel uses a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Reads only.
+    Read,
+    /// Reads and writes, or writes only.
+    ReadWrite,
+}
+
+/// A storage buffer that a kernel binds, at group 0, binding `index + 1`.
+#[derive(Debug)]
+pub struct Binding {
+    /// The name in the shader.
+    pub name: &'static str,
+    /// How it is used.
+    pub access: Access,
+    /// Bytes of one element.
+    pub elem_bytes: u32,
+}
+
+/// The contract of one variant of a kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    /// The shader's file name without its ending.
+    pub name: &'static str,
+    /// Empty for the portable default.
+    pub variant: &'static str,
+    /// The shader's file, for messages.
+    pub file: &'static str,
+    /// The whole text, imports included.
+    pub wgsl: &'static str,
+    /// Invocations a workgroup.
+    pub workgroup_size: [u32; 3],
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Storage buffers in binding order.
+    pub bindings: &'static [Binding],
+    /// Bytes of the parameter struct, with the grid's 16.
+    pub params_bytes: u32,
+    /// Index into [`STAGES`].
+    pub stage: usize,
+    /// FNV-1a of the text.
+    pub hash: u64,
+}
+
+impl Kernel {
+    /// `name` or `name.variant`.
+    pub fn label(&self) -> String {
+        if self.variant.is_empty() { self.name.into() } else { format!("{}.{}", self.name, self.variant) }
+    }
+}
+
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        (self.name, self.variant) == (other.name, other.variant)
+    }
+}
+
+/// A kernel applied to tensors: plain data, run by a device.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    pub(crate) kernel: &'static Kernel,
+    /// The parameters after the grid.
+    pub(crate) params: Vec<u8>,
+    pub(crate) args: Vec<AnyTensor>,
+    pub(crate) workgroups: u64,
+    /// Elementary operations, the measure by which a long dispatch is cut into slices; `None`: estimated from the sizes.
+    pub(crate) work: Option<u64>,
+}
+
+impl Dispatch {
+    pub(crate) fn new(kernel: &'static Kernel, params: &[u8], args: Vec<AnyTensor>, workgroups: u64) -> Self {
+        Self { kernel, params: params.to_vec(), args, workgroups, work: None }
+    }
+
+    /// Uses another variant of the same kernel. Variants of one shader share their bindings and parameters.
+    #[must_use]
+    pub fn variant(mut self, kernel: &'static Kernel) -> Self {
+        debug_assert_eq!(self.kernel.name, kernel.name, "a variant belongs to its kernel");
+        if self.kernel.name == kernel.name {
+            self.kernel = kernel;
+        }
+        self
+    }
+
+    /// States the elementary operations (multiply-adds, loads) of the whole dispatch.
+    #[must_use]
+    pub fn work(mut self, operations: u64) -> Self {
+        self.work = Some(operations);
+        self
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> &'static Kernel {
+        self.kernel
+    }
+}
+
+/// The workgroups that cover `items` with `per_group` items each.
+pub fn workgroups(items: usize, per_group: usize) -> u64 {
+    items.div_ceil(per_group) as u64
+}

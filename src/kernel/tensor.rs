@@ -1,0 +1,78 @@
+//! Typed handles to a recording's tensors.
+
+use std::marker::PhantomData;
+
+use num_complex::Complex32;
+
+/// An element that a kernel can bind.
+pub trait Elem: bytemuck::Pod + Send + Sync {}
+
+impl Elem for f32 {}
+impl Elem for u32 {}
+impl Elem for i32 {}
+impl Elem for Complex32 {}
+impl Elem for [f32; 4] {}
+impl Elem for [u32; 4] {}
+
+/// A tensor of a recording: a handle, not the data. Valid only in the recording that made it.
+#[derive(Debug)]
+pub struct Tensor<T> {
+    recording: u32,
+    index: u32,
+    len: usize,
+    elem: PhantomData<T>,
+}
+
+impl<T> Clone for Tensor<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Tensor<T> {}
+
+impl<T: Elem> Tensor<T> {
+    pub(crate) fn new(recording: u32, index: usize, len: usize) -> Self {
+        Self { recording, index: index as u32, len, elem: PhantomData }
+    }
+
+    /// Elements.
+    #[allow(clippy::len_without_is_empty, reason = "a tensor is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes.
+    pub fn bytes(&self) -> u64 {
+        (self.len * size_of::<T>()) as u64
+    }
+
+    /// The same bytes as elements of another type; `None` if the length is not a whole number of them.
+    pub fn cast<U: Elem>(self) -> Option<Tensor<U>> {
+        let bytes = self.len * size_of::<T>();
+        bytes.is_multiple_of(size_of::<U>()).then(|| Tensor {
+            recording: self.recording,
+            index: self.index,
+            len: bytes / size_of::<U>(),
+            elem: PhantomData,
+        })
+    }
+
+    /// The handle without its element type.
+    pub fn erase(self) -> AnyTensor {
+        AnyTensor { recording: self.recording, index: self.index }
+    }
+}
+
+/// A tensor's handle without its element type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AnyTensor {
+    pub(crate) recording: u32,
+    pub(crate) index: u32,
+}
+
+impl AnyTensor {
+    pub(crate) fn at(self) -> usize {
+        self.index as usize
+    }
+}

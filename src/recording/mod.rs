@@ -1,0 +1,308 @@
+//! Commands over tensors as plain data.
+//!
+//! A [`Recording`] is made without a device and tested without one. Every byte it will need is known from its
+//! [`plan`](Recording::plan) before anything runs. A device prepares it once and replays it many times.
+
+mod plan;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub(crate) use plan::{PARAMS_STRIDE, STATUS_BYTES, Staged, TIMESTAMPS_AT};
+pub use plan::{Plan, Role, Slot, size_class};
+
+use crate::kernel::{Access, AnyTensor, Dispatch, Elem, Tensor};
+use crate::{Error, Result};
+
+/// What the device that will run a recording can do. Ops choose kernel variants and tile sizes by it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capabilities {
+    /// The native executor, whose twins run a transform of any length in one command.
+    pub native: bool,
+    /// The largest tensor that can be bound, in bytes.
+    pub max_tensor_bytes: u64,
+    /// Kernel loops must stay below this many iterations an invocation (60,000 on Mesa 22's lavapipe).
+    pub max_loop: u32,
+    /// Bytes that may be allocated in all.
+    pub budget_bytes: u64,
+}
+
+impl Default for Capabilities {
+    /// The portable floor.
+    fn default() -> Self {
+        Self { native: false, max_tensor_bytes: 128 << 20, max_loop: 60_000, budget_bytes: 1 << 30 }
+    }
+}
+
+/// Elementary operations of a slice: a few tens of milliseconds on a two-core software driver, so that no watchdog kills
+/// it and cancellation is seen; on a GPU slices are microseconds and travel together in one submission.
+pub(crate) const SLICE_WORK: u64 = 1 << 27;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// Given at every run.
+    Input,
+    /// Given at recording, uploaded once.
+    Constant(Arc<[u8]>),
+    /// Given at recording, uploaded once, kept and changed from replay to replay.
+    State(Arc<[u8]>),
+    /// Undefined until a command writes it.
+    Scratch,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct TensorInfo {
+    pub name: String,
+    pub bytes: u64,
+    pub content: Content,
+    /// Whether some command has written it so far.
+    written: bool,
+}
+
+/// One step of a recording.
+#[derive(Debug, Clone)]
+pub(crate) enum Command {
+    Upload(AnyTensor),
+    Dispatch(Dispatch),
+    /// Byte ranges; both offsets and the length are multiples of 4.
+    Copy {
+        from: AnyTensor,
+        from_byte: u64,
+        to: AnyTensor,
+        to_byte: u64,
+        bytes: u64,
+    },
+    /// Sets every byte to zero.
+    Clear(AnyTensor),
+    Download(AnyTensor),
+}
+
+/// Commands over tensors, in the order in which they run.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    id: u32,
+    label: String,
+    capabilities: Capabilities,
+    pub(crate) tensors: Vec<TensorInfo>,
+    pub(crate) commands: Vec<Command>,
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+impl Recording {
+    /// An empty recording for a device with these capabilities.
+    pub fn new(label: impl Into<String>, capabilities: &Capabilities) -> Self {
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            label: label.into(),
+            capabilities: capabilities.clone(),
+            tensors: Vec::new(),
+            commands: Vec::new(),
+        }
+    }
+
+    /// The name given at creation.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What the device can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    fn tensor<T: Elem>(&mut self, name: impl Into<String>, len: usize, content: Content) -> Result<Tensor<T>> {
+        let name = name.into();
+        if len == 0 {
+            return Err(Error::invalid(format!("tensor \"{name}\""), "it has no element"));
+        }
+        let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
+        let max = self.capabilities.max_tensor_bytes;
+        if bytes > max {
+            return Err(Error::Unsupported {
+                what: format!("tensor \"{name}\""),
+                need: format!("a binding of {}", crate::bytes(bytes)),
+                have: crate::bytes(max),
+            });
+        }
+        let tensor = Tensor::new(self.id, self.tensors.len(), len);
+        let written = !matches!(content, Content::Scratch);
+        self.tensors.push(TensorInfo { name, bytes, content, written });
+        Ok(tensor)
+    }
+
+    /// A tensor whose content is given at every run; it is uploaded at this point of the recording.
+    pub fn input<T: Elem>(&mut self, name: impl Into<String>, len: usize) -> Result<Tensor<T>> {
+        let tensor = self.tensor(name, len, Content::Input)?;
+        self.commands.push(Command::Upload(tensor.erase()));
+        Ok(tensor)
+    }
+
+    /// A tensor with this content, uploaded once, that no command may write.
+    pub fn constant<T: Elem>(&mut self, name: impl Into<String>, content: &[T]) -> Result<Tensor<T>> {
+        let bytes: &[u8] = bytemuck::cast_slice(content);
+        self.tensor(name, content.len(), Content::Constant(bytes.into()))
+    }
+
+    /// A tensor with this content before the first run, which later runs find as the run before left it.
+    pub fn state<T: Elem>(&mut self, name: impl Into<String>, content: &[T]) -> Result<Tensor<T>> {
+        let bytes: &[u8] = bytemuck::cast_slice(content);
+        self.tensor(name, content.len(), Content::State(bytes.into()))
+    }
+
+    /// A tensor whose content is undefined until a command writes it. Its memory is shared with tensors that are not
+    /// in use at the same time.
+    pub fn scratch<T: Elem>(&mut self, name: impl Into<String>, len: usize) -> Result<Tensor<T>> {
+        self.tensor(name, len, Content::Scratch)
+    }
+
+    fn info(&self, tensor: AnyTensor) -> Result<&TensorInfo> {
+        if tensor.recording != self.id {
+            return Err(Error::invalid("tensor", "it belongs to another recording"));
+        }
+        self.tensors.get(tensor.at()).ok_or_else(|| Error::Internal("tensor out of range".into()))
+    }
+
+    fn reads(&self, tensor: AnyTensor, who: &str) -> Result<()> {
+        let info = self.info(tensor)?;
+        if !info.written {
+            return Err(Error::invalid(who, format!("reads \"{}\", which nothing has written", info.name)));
+        }
+        Ok(())
+    }
+
+    fn writes(&mut self, tensor: AnyTensor, who: &str) -> Result<()> {
+        let info = self.info(tensor)?;
+        if matches!(info.content, Content::Constant(_)) {
+            return Err(Error::invalid(who, format!("writes \"{}\", which is constant", info.name)));
+        }
+        self.tensors[tensor.at()].written = true;
+        Ok(())
+    }
+
+    /// Appends a kernel. Refused when it reads a tensor that nothing has written, writes a constant, or binds one
+    /// tensor twice of which once for writing (no backend allows that in one dispatch).
+    pub fn dispatch(&mut self, dispatch: Dispatch) -> Result<()> {
+        let kernel = dispatch.kernel;
+        if dispatch.workgroups == 0 {
+            return Ok(());
+        }
+        for (i, (arg, binding)) in dispatch.args.iter().zip(kernel.bindings).enumerate() {
+            let info = self.info(*arg)?;
+            if !info.bytes.is_multiple_of(u64::from(binding.elem_bytes)) {
+                return Err(Error::invalid(
+                    format!("{}.{}", kernel.name, binding.name),
+                    format!("\"{}\" has {} bytes, not a multiple of {}", info.name, info.bytes, binding.elem_bytes),
+                ));
+            }
+            let twice = dispatch.args.iter().zip(kernel.bindings).enumerate().any(|(j, (a, b))| {
+                j != i && a == arg && (b.access == Access::ReadWrite || binding.access == Access::ReadWrite)
+            });
+            if twice {
+                return Err(Error::invalid(
+                    format!("{}.{}", kernel.name, binding.name),
+                    format!("\"{}\" is bound twice, once for writing", info.name),
+                ));
+            }
+        }
+        for (arg, binding) in dispatch.args.iter().zip(kernel.bindings) {
+            match binding.access {
+                Access::Read => self.reads(*arg, kernel.name)?,
+                Access::ReadWrite => self.writes(*arg, kernel.name)?,
+            }
+        }
+        self.commands.push(Command::Dispatch(dispatch));
+        Ok(())
+    }
+
+    /// Copies `len` elements from element `from_at` of one tensor to element `to_at` of another.
+    pub fn copy<T: Elem>(
+        &mut self,
+        from: Tensor<T>,
+        from_at: usize,
+        to: Tensor<T>,
+        to_at: usize,
+        len: usize,
+    ) -> Result<()> {
+        if from.erase() == to.erase() {
+            return Err(Error::invalid("copy", "source and destination are one tensor"));
+        }
+        let fits = |at: usize, t: Tensor<T>| at.checked_add(len).is_some_and(|end| end <= t.len());
+        if !fits(from_at, from) || !fits(to_at, to) {
+            let why = format!("{len} elements from {from_at} of {} to {to_at} of {}", from.len(), to.len());
+            return Err(Error::invalid("copy", why));
+        }
+        if len == 0 {
+            return Ok(());
+        }
+        self.reads(from.erase(), "copy")?;
+        self.writes(to.erase(), "copy")?;
+        let size = size_of::<T>() as u64;
+        self.commands.push(Command::Copy {
+            from: from.erase(),
+            from_byte: from_at as u64 * size,
+            to: to.erase(),
+            to_byte: to_at as u64 * size,
+            bytes: len as u64 * size,
+        });
+        Ok(())
+    }
+
+    /// Sets every byte of a tensor to zero.
+    pub fn clear<T: Elem>(&mut self, tensor: Tensor<T>) -> Result<()> {
+        self.writes(tensor.erase(), "clear")?;
+        self.commands.push(Command::Clear(tensor.erase()));
+        Ok(())
+    }
+
+    /// Hands the content that the tensor has at this point back to the host after the run.
+    pub fn download<T: Elem>(&mut self, tensor: Tensor<T>) -> Result<()> {
+        self.reads(tensor.erase(), "download")?;
+        if self.commands.iter().any(|c| matches!(c, Command::Download(t) if *t == tensor.erase())) {
+            return Err(Error::invalid("download", "the tensor is downloaded already"));
+        }
+        self.commands.push(Command::Download(tensor.erase()));
+        Ok(())
+    }
+
+    /// The kernel dispatches in it.
+    pub fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
+        self.commands.iter().filter_map(|c| match c {
+            Command::Dispatch(d) => Some(d),
+            _ => None,
+        })
+    }
+
+    /// The elementary operations of a dispatch: as stated, else a load for every word that it binds.
+    pub(crate) fn work(&self, dispatch: &Dispatch) -> u64 {
+        let words = || dispatch.args.iter().map(|a| self.tensors[a.at()].bytes / 4).sum();
+        dispatch.work.unwrap_or_else(words).max(1)
+    }
+
+    /// The elementary operations of all dispatches.
+    pub(crate) fn total_work(&self) -> u64 {
+        self.dispatches().map(|d| self.work(d)).sum()
+    }
+
+    /// The slices that a dispatch is cut into: first workgroup, workgroups, share of the work.
+    pub(crate) fn slices(&self, dispatch: &Dispatch) -> impl Iterator<Item = (u64, u64, u64)> + use<> {
+        let (groups, work) = (dispatch.workgroups, self.work(dispatch));
+        let each = groups.div_ceil(work.div_ceil(SLICE_WORK).clamp(1, groups));
+        (0..groups.div_ceil(each)).map(move |i| {
+            let count = each.min(groups - i * each);
+            (i * each, count, (work as u128 * count as u128 / groups as u128) as u64)
+        })
+    }
+
+    /// What it needs, before anything runs.
+    pub fn plan(&self) -> Plan {
+        plan::plan(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

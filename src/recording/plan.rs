@@ -1,0 +1,255 @@
+//! The byte plan of a recording: which tensor lives where and when.
+
+use super::{Command, Content, Recording};
+use crate::kernel::AnyTensor;
+
+/// What a piece of memory is for. Memory never moves between roles within a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Written by the host before every run.
+    Input,
+    /// Written once.
+    Constant,
+    /// Kept from run to run.
+    State,
+    /// Shared by tensors that are not in use at the same time.
+    Scratch,
+    /// Host-visible memory through which inputs pass.
+    Upload,
+    /// Host-visible memory through which results pass.
+    Readback,
+    /// The parameters of all dispatches.
+    Params,
+    /// What proves that submissions were carried out, and when.
+    Status,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 8] = [
+        Self::Input,
+        Self::Constant,
+        Self::State,
+        Self::Scratch,
+        Self::Upload,
+        Self::Readback,
+        Self::Params,
+        Self::Status,
+    ];
+
+    /// The role's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Constant => "constant",
+            Self::State => "state",
+            Self::Scratch => "scratch",
+            Self::Upload => "upload",
+            Self::Readback => "readback",
+            Self::Params => "params",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// A piece of memory that one or several tensors occupy, one after another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slot {
+    /// What it is for.
+    pub role: Role,
+    /// Bytes, a [`size_class`].
+    pub bytes: u64,
+}
+
+/// Where a tensor passes through host-visible memory.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Staged {
+    pub tensor: AnyTensor,
+    pub slot: usize,
+    /// The first byte in the slot.
+    pub at: u64,
+    pub bytes: u64,
+}
+
+/// Every byte a recording needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The memory, in the order of first use.
+    pub slots: Vec<Slot>,
+    /// The slot of each tensor, by tensor index; `None` for a tensor that no command uses.
+    pub(crate) slot_of: Vec<Option<usize>>,
+    /// Where inputs and results pass through host-visible memory; empty on the native path.
+    pub(crate) uploads: Vec<Staged>,
+    pub(crate) downloads: Vec<Staged>,
+    /// The largest tensor's name and bytes.
+    pub largest: (String, u64),
+    /// Bytes of one run's inputs.
+    pub input_bytes: u64,
+    /// Bytes of one run's results.
+    pub output_bytes: u64,
+    /// Kernel dispatches.
+    pub dispatches: usize,
+}
+
+impl Plan {
+    /// All bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.slots.iter().map(|s| s.bytes).sum()
+    }
+
+    /// The bytes of one role.
+    pub fn role_bytes(&self, role: Role) -> u64 {
+        self.slots.iter().filter(|s| s.role == role).map(|s| s.bytes).sum()
+    }
+
+    pub(crate) fn slot(&self, tensor: AnyTensor) -> Option<usize> {
+        self.slot_of.get(tensor.at()).copied().flatten()
+    }
+}
+
+/// The bytes that are taken for a request: eight classes an octave from 4 KiB on, so that at most an eighth is wasted
+/// and buffers are still reused between recordings of similar size.
+pub fn size_class(bytes: u64) -> u64 {
+    let bytes = bytes.max(4096);
+    let step = (1u64 << (63 - bytes.leading_zeros())) / 8;
+    bytes.div_ceil(step) * step
+}
+
+/// Bytes of a slice's parameters: the portable alignment of dynamic uniform offsets.
+pub(crate) const PARAMS_STRIDE: u64 = 256;
+
+/// The status slot is copied to the head of the first readback slot: the count of submissions, and the timestamps.
+pub(crate) const STATUS_BYTES: u64 = 512;
+
+/// Where the timestamps are in it; query results are written at multiples of 256.
+pub(crate) const TIMESTAMPS_AT: u64 = 256;
+
+/// Packs tensors into slots of at most `max` bytes, the first of which begins with `head` bytes for something else.
+fn pack(
+    slots: &mut Vec<Slot>,
+    role: Role,
+    (head, max): (u64, u64),
+    tensors: impl Iterator<Item = (AnyTensor, u64)>,
+) -> Vec<Staged> {
+    let mut out = Vec::new();
+    let mut used = head;
+    let close = |slots: &mut Vec<Slot>, used| {
+        if used > 0 {
+            slots.push(Slot { role, bytes: size_class(used) });
+        }
+    };
+    for (tensor, bytes) in tensors {
+        // Mappings begin at multiples of 8.
+        if used > 0 && used.next_multiple_of(8) + bytes > max {
+            close(slots, used);
+            used = 0;
+        }
+        let at = used.next_multiple_of(8);
+        out.push(Staged { tensor, slot: slots.len(), at, bytes });
+        used = at + bytes;
+    }
+    close(slots, used);
+    out
+}
+
+pub(super) fn plan(recording: &Recording) -> Plan {
+    let tensors = &recording.tensors;
+    // First and last command of each tensor.
+    let mut span: Vec<Option<(usize, usize)>> = vec![None; tensors.len()];
+    let (mut dispatches, mut slices) = (0, 0);
+    let (mut input_bytes, mut output_bytes) = (0, 0);
+    for (at, command) in recording.commands.iter().enumerate() {
+        let mut touch = |t: AnyTensor| {
+            let (first, _) = span[t.at()].unwrap_or((at, at));
+            span[t.at()] = Some((first, at));
+        };
+        match command {
+            Command::Upload(t) => {
+                touch(*t);
+                input_bytes += tensors[t.at()].bytes;
+            }
+            Command::Clear(t) => touch(*t),
+            Command::Download(t) => {
+                touch(*t);
+                output_bytes += tensors[t.at()].bytes;
+            }
+            Command::Copy { from, to, .. } => {
+                touch(*from);
+                touch(*to);
+            }
+            Command::Dispatch(d) => {
+                dispatches += 1;
+                slices += recording.slices(d).count() as u64;
+                d.args.iter().for_each(|t| touch(*t));
+            }
+        }
+    }
+
+    let mut slots: Vec<Slot> = Vec::new();
+    let mut slot_of = vec![None; tensors.len()];
+    let mut order: Vec<usize> = (0..tensors.len()).filter(|i| span[*i].is_some()).collect();
+    order.sort_by_key(|i| span[*i]);
+    // Scratch slots with the command after which they are free.
+    let mut scratch: Vec<(usize, usize)> = Vec::new();
+    for i in order {
+        let Some((first, last)) = span[i] else { continue };
+        let need = size_class(tensors[i].bytes);
+        let role = match tensors[i].content {
+            Content::Input => Role::Input,
+            Content::Constant(_) => Role::Constant,
+            Content::State(_) => Role::State,
+            Content::Scratch => Role::Scratch,
+        };
+        let free = (role == Role::Scratch)
+            .then(|| {
+                scratch
+                    .iter_mut()
+                    .filter(|(_, until)| *until < first)
+                    // The smallest that holds it; else the largest, which then grows: one larger slot is less than two.
+                    .min_by_key(|(slot, _)| {
+                        let have = slots[*slot].bytes;
+                        if have >= need { (0, have) } else { (1, u64::MAX - have) }
+                    })
+            })
+            .flatten();
+        let slot = match free {
+            Some((slot, until)) => {
+                *until = last;
+                slots[*slot].bytes = slots[*slot].bytes.max(need);
+                *slot
+            }
+            None => {
+                slots.push(Slot { role, bytes: need });
+                if role == Role::Scratch {
+                    scratch.push((slots.len() - 1, last));
+                }
+                slots.len() - 1
+            }
+        };
+        slot_of[i] = Some(slot);
+    }
+    let (mut uploads, mut downloads) = (Vec::new(), Vec::new());
+    if !recording.capabilities().native {
+        let max = recording.capabilities().max_tensor_bytes;
+        let staged = |up: bool| {
+            recording.commands.iter().filter_map(move |c| match c {
+                Command::Upload(t) if up => Some((*t, tensors[t.at()].bytes)),
+                Command::Download(t) if !up => Some((*t, tensors[t.at()].bytes)),
+                _ => None,
+            })
+        };
+        uploads = pack(&mut slots, Role::Upload, (0, max), staged(true));
+        downloads = pack(&mut slots, Role::Readback, (STATUS_BYTES, max), staged(false));
+        // One more for the kernel that counts submissions.
+        slots.push(Slot { role: Role::Params, bytes: size_class((slices + 1) * PARAMS_STRIDE) });
+        slots.push(Slot { role: Role::Status, bytes: size_class(STATUS_BYTES) });
+    }
+    let largest = tensors
+        .iter()
+        .zip(&slot_of)
+        .filter(|(_, slot)| slot.is_some())
+        .map(|(t, _)| (t.name.clone(), t.bytes))
+        .max_by_key(|(_, bytes)| *bytes)
+        .unwrap_or_default();
+    Plan { slots, slot_of, uploads, downloads, largest, input_bytes, output_bytes, dispatches }
+}
