@@ -373,6 +373,27 @@ fn flipped_bits_of_a_real_file() {
     }
 }
 
+#[test]
+fn a_chunk_that_claims_to_have_skipped_a_filter_is_refused() {
+    // A chunk's key: its size, a mask of skipped filters (0), its offset, each little-endian.
+    let Some(path) = data("syn.h5") else { return };
+    let bytes = std::fs::read(path).unwrap();
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    for chunk in 1..8u32 {
+        let key = [0, chunk * 2048, 0, 0, 0];
+        let is_key = |&at: &usize| {
+            (1..20_000).contains(&word(at - 4)) && key.iter().enumerate().all(|(i, &value)| word(at + 4 * i) == value)
+        };
+        let at = (4..bytes.len() - 20).find(is_key).unwrap();
+        for mask in [1, 4, 5] {
+            let mut broken = bytes.clone();
+            broken[at] = mask;
+            let error = Strain::from_bytes("mask.h5", broken).unwrap_err().to_string();
+            assert!(error.contains("strain/Strain") && error.contains("left out"), "{error}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 

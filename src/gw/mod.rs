@@ -2,6 +2,10 @@
 
 pub mod condition;
 pub mod plot;
+pub mod exact;
+pub mod filter;
+pub mod spectrum;
 pub mod strain;
 pub mod synthetic;
 pub mod waveform;
+pub mod whiten;
