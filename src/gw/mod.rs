@@ -1,9 +1,9 @@
 //! Gravitational waves: strain, conditioning, templates, search and the spiking detector.
 
 pub mod condition;
-pub mod plot;
 pub mod exact;
 pub mod filter;
+pub mod plot;
 pub mod spectrum;
 pub mod strain;
 pub mod synthetic;
