@@ -3,6 +3,9 @@
 //! One file a kernel, named as its shader: `pub fn run(p: &Params, a: Host<'_>)` computes the whole dispatch. Twins
 //! use rayon's current pool for their threads and must not depend on its size in what they compute.
 
+mod fft;
+mod fft_chirp;
+mod fft_real;
 mod binary;
 mod canary;
 mod complex_abs;
