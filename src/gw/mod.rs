@@ -2,6 +2,11 @@
 
 pub mod bank;
 pub mod condition;
+pub mod exact;
+pub mod filter;
+pub mod plot;
+pub mod spectrum;
 pub mod strain;
 pub mod synthetic;
 pub mod waveform;
+pub mod whiten;
