@@ -3,16 +3,32 @@
 //! One file a kernel, named as its shader: `pub fn run(p: &Params, a: Host<'_>)` computes the whole dispatch. Twins
 //! use rayon's current pool for their threads and must not depend on its size in what they compute.
 
+mod binary;
+mod canary;
+mod complex_abs;
+mod complex_binary;
+mod complex_scale;
+mod copy2d;
+mod extremum;
+mod fft;
+mod fft_chirp;
+mod fft_real;
 mod fill;
 mod lanes;
 mod lif;
+mod parallel;
+mod reduce;
+mod scan;
+mod scan_add;
+mod transpose;
+mod unary;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::io::{Line, aligned, check_feeds};
-use super::{Control, DeviceOptions, Feed, Outputs, Pool, Stats, Timing};
+use super::{Control, DeviceOptions, Feed, Outputs, POISON, Pool, Stats, Timing};
 use crate::kernel::{AnyTensor, Kernel};
 use crate::recording::{Capabilities, Command, Content, Plan, Recording, Role, Slot};
 use crate::{Error, Result};
@@ -130,9 +146,6 @@ pub struct Prepared {
     plan: Plan,
     buffers: Vec<(Slot, Vec<Line>)>,
 }
-
-/// Scratch is filled with this when poisoning is asked for: a quiet NaN as f32, an implausible index as u32.
-const POISON: u8 = 0xff;
 
 impl Prepared {
     /// Its byte plan.
