@@ -1,6 +1,12 @@
 //! Gravitational waves: strain, conditioning, templates, search and the spiking detector.
 
+pub mod bank;
 pub mod condition;
+pub mod exact;
+pub mod filter;
+pub mod plot;
+pub mod spectrum;
 pub mod strain;
 pub mod synthetic;
 pub mod waveform;
+pub mod whiten;

@@ -3,11 +3,28 @@
 //! One file a kernel, named as its shader: `pub fn run(p: &Params, a: Host<'_>)` computes the whole dispatch. Twins
 //! use rayon's current pool for their threads and must not depend on its size in what they compute.
 
+mod binary;
 mod canary;
+mod complex_abs;
+mod complex_binary;
+mod complex_scale;
+mod copy2d;
+mod extremum;
+mod fft;
+mod fft_chirp;
+mod fft_real;
 mod fill;
 mod selftest_grid;
 mod selftest_group;
 mod selftest_loop;
+mod lanes;
+mod lif;
+mod parallel;
+mod reduce;
+mod scan;
+mod scan_add;
+mod transpose;
+mod unary;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
