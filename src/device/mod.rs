@@ -90,8 +90,8 @@ impl Device {
     /// `OverBudget` with the numbers when the plan does not fit, `OutOfMemory` when the system has less than the budget.
     pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
         match self {
-            Self::Cpu(d) => d.prepare(recording).map(Prepared::Cpu),
-            Self::Gpu(d) => d.prepare(recording).map(Prepared::Gpu),
+            Self::Cpu(d) => d.prepare(recording).map(|p| Prepared::Cpu(Box::new(p))),
+            Self::Gpu(d) => d.prepare(recording).map(|p| Prepared::Gpu(Box::new(p))),
         }
     }
 
@@ -108,9 +108,9 @@ impl Device {
 #[derive(Debug)]
 pub enum Prepared {
     /// On the native executor.
-    Cpu(cpu::Prepared),
+    Cpu(Box<cpu::Prepared>),
     /// On a GPU.
-    Gpu(gpu::Prepared),
+    Gpu(Box<gpu::Prepared>),
 }
 
 impl Prepared {

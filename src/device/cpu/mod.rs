@@ -14,15 +14,15 @@ mod fft;
 mod fft_chirp;
 mod fft_real;
 mod fill;
-mod selftest_grid;
-mod selftest_group;
-mod selftest_loop;
 mod lanes;
 mod lif;
 mod parallel;
 mod reduce;
 mod scan;
 mod scan_add;
+mod selftest_grid;
+mod selftest_group;
+mod selftest_loop;
 mod transpose;
 mod unary;
 
