@@ -2,6 +2,18 @@
 //!
 //! Ops never name a device: they choose variants and tile sizes by the recording's capabilities.
 
+mod correlate;
 mod fill;
+mod peak;
+mod refine;
+mod spectral_weight;
+mod weighted_power;
+mod welch;
 
+pub use correlate::{Correlate, correlate};
 pub use fill::fill;
+pub use peak::{CoincidentPeaks, Peaks, coincident_peak, peak};
+pub use refine::{REFINED, refine};
+pub use spectral_weight::{Bins, Weight, spectral_weight};
+pub use weighted_power::weighted_power;
+pub use welch::{Average, WelchWindows, welch, windowed};

@@ -3,7 +3,15 @@
 //! One file a kernel, named as its shader: `pub fn run(p: &Params, a: Host<'_>)` computes the whole dispatch. Twins
 //! use rayon's current pool for their threads and must not depend on its size in what they compute.
 
+mod coincident_peak;
+mod correlate;
 mod fill;
+mod peak;
+mod refine;
+mod spectral_weight;
+mod welch_average;
+mod weighted_power;
+mod welch_window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
