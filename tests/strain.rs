@@ -373,6 +373,25 @@ fn flipped_bits_of_a_real_file() {
     }
 }
 
+#[test]
+fn a_chunk_that_claims_to_have_skipped_a_filter_is_refused() {
+    // A chunk's key: its size, a mask of skipped filters (0), its offset, each little-endian.
+    let Some(path) = data("syn.h5") else { return };
+    let bytes = std::fs::read(path).unwrap();
+    for chunk in 1..8u64 {
+        let mut key = vec![0; 4];
+        key.extend((chunk * 2048).to_le_bytes());
+        key.extend([0; 8]);
+        let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
+        for mask in [1, 4, 5] {
+            let mut broken = bytes.clone();
+            broken[at] = mask;
+            let error = Strain::from_bytes("mask.h5", broken).unwrap_err().to_string();
+            assert!(error.contains("strain/Strain") && error.contains("left out"), "{error}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -1,8 +1,9 @@
-//! Devices run recordings: [`Cpu`] by the kernels' native twins, `Gpu` through wgpu.
+//! Devices run recordings: [`Cpu`] by the kernels' native twins, [`Gpu`] through wgpu.
 //!
 //! Prepare a [`Recording`] once, run it many times: a run creates no pipeline, no bind group and no buffer.
 
 pub mod cpu;
+pub mod gpu;
 mod io;
 mod options;
 mod pool;
@@ -10,6 +11,7 @@ mod pool;
 use std::time::Duration;
 
 pub use cpu::Cpu;
+pub use gpu::Gpu;
 pub use io::{CancelToken, Control, Feed, Outputs, Timing};
 pub use options::{Choice, DeviceOptions, parse_size};
 pub use pool::PoolStats;
@@ -23,6 +25,8 @@ use crate::recording::{Capabilities, Recording};
 pub enum Device {
     /// The native executor: one twin a kernel, all cores.
     Cpu(Cpu),
+    /// Through wgpu.
+    Gpu(Gpu),
 }
 
 impl Device {
@@ -31,6 +35,11 @@ impl Device {
     /// # Errors
     /// `NoAdapter` when none matches, `DriverBroken` when its driver fails a known answer and is not forced.
     pub fn open(options: &DeviceOptions) -> Result<Self> {
+        if options.choice != Choice::Cpu
+            && let Some(gpu) = Gpu::open(options)?
+        {
+            return Ok(Self::Gpu(gpu));
+        }
         Ok(Self::Cpu(Cpu::new(options)?))
     }
 
@@ -38,6 +47,7 @@ impl Device {
     pub fn capabilities(&self) -> &Capabilities {
         match self {
             Self::Cpu(d) => d.capabilities(),
+            Self::Gpu(d) => d.capabilities(),
         }
     }
 
@@ -45,6 +55,7 @@ impl Device {
     pub fn name(&self) -> &str {
         match self {
             Self::Cpu(d) => d.name(),
+            Self::Gpu(d) => d.name(),
         }
     }
 
@@ -60,6 +71,7 @@ impl Device {
     pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
         match self {
             Self::Cpu(d) => d.prepare(recording).map(Prepared::Cpu),
+            Self::Gpu(d) => d.prepare(recording).map(Prepared::Gpu),
         }
     }
 
@@ -67,6 +79,7 @@ impl Device {
     pub fn stats(&self) -> Stats {
         match self {
             Self::Cpu(d) => d.stats(),
+            Self::Gpu(d) => d.stats(),
         }
     }
 }
@@ -76,6 +89,8 @@ impl Device {
 pub enum Prepared {
     /// On the native executor.
     Cpu(cpu::Prepared),
+    /// On a GPU.
+    Gpu(gpu::Prepared),
 }
 
 impl Prepared {
@@ -87,6 +102,7 @@ impl Prepared {
     pub fn run(&mut self, feeds: &[Feed<'_>], control: &Control<'_>) -> Result<Outputs> {
         match self {
             Self::Cpu(p) => p.run(feeds, control),
+            Self::Gpu(p) => p.run(feeds, control),
         }
     }
 
@@ -94,6 +110,7 @@ impl Prepared {
     pub fn peak_bytes(&self) -> u64 {
         match self {
             Self::Cpu(p) => p.plan().peak_bytes(),
+            Self::Gpu(p) => p.plan().peak_bytes(),
         }
     }
 }
@@ -115,3 +132,6 @@ pub struct Stats {
 
 /// How long a slice of work may keep the device before cancellation and progress are looked at.
 pub const SLICE: Duration = Duration::from_millis(20);
+
+/// Scratch is filled with this when poisoning is asked for: a quiet NaN as f32, an implausible index as u32.
+pub(crate) const POISON: u8 = 0xff;

@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Readback,
     /// Bound as parameters.
     Params,
+    /// Bound by the kernel that counts submissions, and written with timestamps.
+    Status,
 }
 
 impl From<Role> for Kind {
@@ -28,6 +30,7 @@ impl From<Role> for Kind {
             Role::Upload => Self::Upload,
             Role::Readback => Self::Readback,
             Role::Params => Self::Params,
+            Role::Status => Self::Status,
         }
     }
 }
@@ -194,6 +197,8 @@ mod tests {
         Plan {
             slots: sizes.iter().map(|b| Slot { role: Role::Scratch, bytes: *b }).collect(),
             slot_of: Vec::new(),
+            uploads: Vec::new(),
+            downloads: Vec::new(),
             largest: ("big".into(), sizes.iter().copied().max().unwrap_or(0)),
             input_bytes: 0,
             output_bytes: 0,

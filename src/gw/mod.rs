@@ -1,6 +1,10 @@
 //! Gravitational waves: strain, conditioning, templates, search and the spiking detector.
 
 pub mod condition;
+pub mod exact;
+pub mod filter;
+pub mod spectrum;
 pub mod strain;
 pub mod synthetic;
 pub mod waveform;
+pub mod whiten;

@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// The flag that says whether there are data at all.
 const DATA: &str = "DATA";
+/// No file is from after this GPS time (the year 2296), up to which f64 resolves a microsecond.
+const LAST_GPS: f64 = 1e10;
 
 /// Calibrated strain of one detector, with the masks that say when it can be trusted.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,12 +103,15 @@ impl Strain {
         let wrong = |what: String| file.error(format_args!("dataset strain/Strain: {what}"));
         let attributes = file.attributes("strain/Strain")?;
         let spacing = number(&attributes, "Xspacing").ok_or_else(|| wrong("has no number Xspacing".into()))?;
-        if !(spacing.is_finite() && spacing > 0.0) {
+        if !(1e-9..1e9).contains(&spacing) {
             return Err(wrong(format!("a sample spacing of {spacing} s is not possible")));
         }
         let gps_start = file.integer("meta/GPSstart")? as f64;
-        if gps_start < 0.0 || number(&attributes, "Xstart").is_some_and(|start| start != gps_start) {
-            return Err(wrong(format!("starts at GPS {gps_start} by meta/GPSstart and at another time by Xstart")));
+        if !(0.0..LAST_GPS).contains(&gps_start) {
+            return Err(file.error(format_args!("dataset meta/GPSstart: {gps_start} s is not a GPS time")));
+        }
+        if let Some(start) = number(&attributes, "Xstart").filter(|&start| start != gps_start) {
+            return Err(wrong(format!("starts at GPS {start} s by Xstart and at {gps_start} s by meta/GPSstart")));
         }
 
         let strain = file.array::<f64>("strain/Strain")?;

@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 const LARGEST_FILE: u64 = 4 << 30;
 /// Deflate cannot expand its input by more (a 258-byte match costs at least two bits).
 const LARGEST_EXPANSION: u64 = 1032;
-/// HDF5's number for the Fletcher-32 filter.
-const FLETCHER32: u16 = 3;
+/// HDF5's numbers for the compressing filters, which a writer may leave out for a chunk that does not shrink. A chunk
+/// that claims to have left out any other (shuffle, checksum) is damaged.
+const COMPRESSION: [u16; 2] = [1, 32000];
 /// Longest text or list of texts that is read, in bytes and in elements.
 const LONGEST_TEXT: usize = 1 << 20;
 
@@ -133,21 +134,25 @@ impl Reader {
         }
     }
 
-    /// The one number of a scalar integer dataset.
+    /// The one number of a scalar integer dataset, of any width up to 64 bits.
     pub fn integer(&self, name: &str) -> Result<i64> {
+        use hdf5_pure::{make_i16_type, make_i32_type, make_i64_type, make_u16_type, make_u32_type, make_u64_type};
         let dataset = self.dataset(name)?;
         let wrong = |e: String| self.error(format_args!("dataset {name}: {e}"));
-        let (kind, shape, size) =
-            guarded(|| Ok((dataset.dtype()?, dataset.shape()?, dataset.element_size()?))).map_err(wrong)?;
-        use DType::{I8, I16, I32, I64, U8, U16, U32};
-        if !matches!(kind, I8 | I16 | I32 | I64 | U8 | U16 | U32) {
-            return Err(wrong(format!("holds {kind} where an integer was expected")));
+        let (stored, shape) = guarded(|| Ok((dataset.datatype()?, dataset.shape()?))).map_err(wrong)?;
+        let signed = [make_i16_type(), make_i32_type(), make_i64_type()];
+        if !signed.contains(&stored) && ![make_u16_type(), make_u32_type(), make_u64_type()].contains(&stored) {
+            let kind = guarded(|| dataset.dtype()).map_err(wrong)?;
+            return Err(wrong(format!("holds {kind} where a little-endian integer was expected")));
         }
-        if self.check_storage(name, &dataset, &shape, size)? != 1 {
+        if self.check_storage(name, &dataset, &shape, u64::from(stored.type_size()))? != 1 {
             return Err(wrong(format!("holds an array of shape {shape:?} where one integer was expected")));
         }
         let values = guarded(|| dataset.read_i64()).map_err(wrong)?;
-        values.first().copied().ok_or_else(|| wrong("is empty".into()))
+        match values[..] {
+            [value] if value >= 0 || signed.contains(&stored) => Ok(value),
+            _ => Err(wrong("does not hold one integer of at most 63 bits".into())),
+        }
     }
 
     /// The texts of a string dataset, scalar or one-dimensional, of fixed or variable length.
@@ -257,9 +262,12 @@ impl Reader {
             if filters.is_empty() && chunk.storage_size != chunk_bytes {
                 return Err(at("has a size that does not fit its shape"));
             }
-            if filters.iter().enumerate().any(|(f, &id)| id == FLETCHER32 && f < 32 && chunk.filter_mask >> f & 1 == 1)
+            if filters
+                .iter()
+                .enumerate()
+                .any(|(f, id)| f < 32 && chunk.filter_mask >> f & 1 == 1 && !COMPRESSION.contains(id))
             {
-                return Err(at("says that its checksum was left out"));
+                return Err(at("says that its checksum or byte order was left out"));
             }
         }
         if chunks.len() as u64 != expected {

@@ -14,7 +14,7 @@ include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 pub const STAGES: [&str; 6] = ["basic", "dense", "temporal", "convolution", "spiking and sparse", "application"];
 
 /// How a kernel uses a binding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
     /// Reads only.
     Read,

@@ -8,6 +8,7 @@ mod plan;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub(crate) use plan::{PARAMS_STRIDE, STATUS_BYTES, Staged, TIMESTAMPS_AT};
 pub use plan::{Plan, Role, Slot, size_class};
 
 use crate::kernel::{Access, AnyTensor, Dispatch, Elem, Tensor};

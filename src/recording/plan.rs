@@ -20,12 +20,22 @@ pub enum Role {
     Readback,
     /// The parameters of all dispatches.
     Params,
+    /// What proves that submissions were carried out, and when.
+    Status,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 7] =
-        [Self::Input, Self::Constant, Self::State, Self::Scratch, Self::Upload, Self::Readback, Self::Params];
+    pub const ALL: [Self; 8] = [
+        Self::Input,
+        Self::Constant,
+        Self::State,
+        Self::Scratch,
+        Self::Upload,
+        Self::Readback,
+        Self::Params,
+        Self::Status,
+    ];
 
     /// The role's name.
     pub fn name(self) -> &'static str {
@@ -37,6 +47,7 @@ impl Role {
             Self::Upload => "upload",
             Self::Readback => "readback",
             Self::Params => "params",
+            Self::Status => "status",
         }
     }
 }
@@ -50,6 +61,16 @@ pub struct Slot {
     pub bytes: u64,
 }
 
+/// Where a tensor passes through host-visible memory.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Staged {
+    pub tensor: AnyTensor,
+    pub slot: usize,
+    /// The first byte in the slot.
+    pub at: u64,
+    pub bytes: u64,
+}
+
 /// Every byte a recording needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -57,6 +78,9 @@ pub struct Plan {
     pub slots: Vec<Slot>,
     /// The slot of each tensor, by tensor index; `None` for a tensor that no command uses.
     pub(crate) slot_of: Vec<Option<usize>>,
+    /// Where inputs and results pass through host-visible memory; empty on the native path.
+    pub(crate) uploads: Vec<Staged>,
+    pub(crate) downloads: Vec<Staged>,
     /// The largest tensor's name and bytes.
     pub largest: (String, u64),
     /// Bytes of one run's inputs.
@@ -93,6 +117,40 @@ pub fn size_class(bytes: u64) -> u64 {
 
 /// Bytes of a slice's parameters: the portable alignment of dynamic uniform offsets.
 pub(crate) const PARAMS_STRIDE: u64 = 256;
+
+/// The status slot is copied to the head of the first readback slot: the count of submissions, and the timestamps.
+pub(crate) const STATUS_BYTES: u64 = 512;
+
+/// Where the timestamps are in it; query results are written at multiples of 256.
+pub(crate) const TIMESTAMPS_AT: u64 = 256;
+
+/// Packs tensors into slots of at most `max` bytes, the first of which begins with `head` bytes for something else.
+fn pack(
+    slots: &mut Vec<Slot>,
+    role: Role,
+    (head, max): (u64, u64),
+    tensors: impl Iterator<Item = (AnyTensor, u64)>,
+) -> Vec<Staged> {
+    let mut out = Vec::new();
+    let mut used = head;
+    let close = |slots: &mut Vec<Slot>, used| {
+        if used > 0 {
+            slots.push(Slot { role, bytes: size_class(used) });
+        }
+    };
+    for (tensor, bytes) in tensors {
+        // Mappings begin at multiples of 8.
+        if used > 0 && used.next_multiple_of(8) + bytes > max {
+            close(slots, used);
+            used = 0;
+        }
+        let at = used.next_multiple_of(8);
+        out.push(Staged { tensor, slot: slots.len(), at, bytes });
+        used = at + bytes;
+    }
+    close(slots, used);
+    out
+}
 
 pub(super) fn plan(recording: &Recording) -> Plan {
     let tensors = &recording.tensors;
@@ -170,14 +228,21 @@ pub(super) fn plan(recording: &Recording) -> Plan {
         };
         slot_of[i] = Some(slot);
     }
+    let (mut uploads, mut downloads) = (Vec::new(), Vec::new());
     if !recording.capabilities().native {
-        let staging =
-            [(Role::Upload, input_bytes), (Role::Readback, output_bytes), (Role::Params, slices * PARAMS_STRIDE)];
-        for (role, bytes) in staging {
-            if bytes > 0 {
-                slots.push(Slot { role, bytes: size_class(bytes) });
-            }
-        }
+        let max = recording.capabilities().max_tensor_bytes;
+        let staged = |up: bool| {
+            recording.commands.iter().filter_map(move |c| match c {
+                Command::Upload(t) if up => Some((*t, tensors[t.at()].bytes)),
+                Command::Download(t) if !up => Some((*t, tensors[t.at()].bytes)),
+                _ => None,
+            })
+        };
+        uploads = pack(&mut slots, Role::Upload, (0, max), staged(true));
+        downloads = pack(&mut slots, Role::Readback, (STATUS_BYTES, max), staged(false));
+        // One more for the kernel that counts submissions.
+        slots.push(Slot { role: Role::Params, bytes: size_class((slices + 1) * PARAMS_STRIDE) });
+        slots.push(Slot { role: Role::Status, bytes: size_class(STATUS_BYTES) });
     }
     let largest = tensors
         .iter()
@@ -186,5 +251,5 @@ pub(super) fn plan(recording: &Recording) -> Plan {
         .map(|(t, _)| (t.name.clone(), t.bytes))
         .max_by_key(|(_, bytes)| *bytes)
         .unwrap_or_default();
-    Plan { slots, slot_of, largest, input_bytes, output_bytes, dispatches }
+    Plan { slots, slot_of, uploads, downloads, largest, input_bytes, output_bytes, dispatches }
 }

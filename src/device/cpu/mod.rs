@@ -5,6 +5,7 @@
 
 mod coincident_peak;
 mod correlate;
+mod canary;
 mod fill;
 mod peak;
 mod refine;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::io::{Line, aligned, check_feeds};
-use super::{Control, DeviceOptions, Feed, Outputs, Pool, Stats, Timing};
+use super::{Control, DeviceOptions, Feed, Outputs, POISON, Pool, Stats, Timing};
 use crate::kernel::{AnyTensor, Kernel};
 use crate::recording::{Capabilities, Command, Content, Plan, Recording, Role, Slot};
 use crate::{Error, Result};
@@ -136,9 +137,6 @@ pub struct Prepared {
     plan: Plan,
     buffers: Vec<(Slot, Vec<Line>)>,
 }
-
-/// Scratch is filled with this when poisoning is asked for: a quiet NaN as f32, an implausible index as u32.
-const POISON: u8 = 0xff;
 
 impl Prepared {
     /// Its byte plan.

@@ -1,0 +1,154 @@
+//! Which adapters there are, and which one a choice means.
+
+use super::health::silently;
+use crate::device::Choice;
+use crate::{Error, Result};
+
+/// An adapter as `devices` shows it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct AdapterReport {
+    /// Its name; any part of it chooses it.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12` or `gl`.
+    pub backend: String,
+    /// `discrete GPU`, `integrated GPU`, `virtual GPU`, `software` or `other`.
+    pub kind: &'static str,
+    /// The driver's name.
+    pub driver: String,
+    /// Its version.
+    pub driver_info: String,
+}
+
+/// Names of software drivers that do not always say that they are.
+const SOFTWARE: [&str; 4] = ["llvmpipe", "softpipe", "swiftshader", "basic render"];
+
+/// Whether the adapter computes on the CPU.
+pub(super) fn is_software(info: &wgpu::AdapterInfo) -> bool {
+    let name = info.name.to_lowercase();
+    info.device_type == wgpu::DeviceType::Cpu || SOFTWARE.iter().any(|s| name.contains(s))
+}
+
+pub(super) fn report(info: &wgpu::AdapterInfo) -> AdapterReport {
+    let kind = match info.device_type {
+        _ if is_software(info) => "software",
+        wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+        wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+        wgpu::DeviceType::VirtualGpu => "virtual GPU",
+        _ => "other",
+    };
+    AdapterReport {
+        name: info.name.clone(),
+        backend: info.backend.to_str().into(),
+        kind,
+        driver: info.driver.clone(),
+        driver_info: info.driver_info.clone(),
+    }
+}
+
+/// The best first: by kind, then native backends before GL.
+fn rank(info: &wgpu::AdapterInfo) -> (u8, bool) {
+    let kind = match info.device_type {
+        _ if is_software(info) => 4,
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        _ => 3,
+    };
+    (kind, info.backend == wgpu::Backend::Gl)
+}
+
+/// Every adapter of these backends, the best first. No loader and no driver is an empty list.
+pub(super) fn enumerate(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
+    let descriptor = wgpu::InstanceDescriptor {
+        backends,
+        // No indirect dispatches here, so none of the pipelines that would check them. Debugging is asked for by
+        // WGPU_VALIDATION=1, and not by the build's profile.
+        flags: wgpu::InstanceFlags::empty().with_env(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    };
+    let found = silently(|| pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(backends)));
+    let mut adapters = found.unwrap_or_else(|message| {
+        log::warn!("adapters could not be listed: {message}");
+        Vec::new()
+    });
+    adapters.sort_by_key(|a| rank(&a.get_info()));
+    adapters
+}
+
+/// A name split into its backend, if it says one, and the rest in lower case.
+fn parse(name: &str) -> (Option<wgpu::Backend>, String) {
+    let lower = name.to_lowercase();
+    for (prefix, backend) in [
+        ("vulkan:", wgpu::Backend::Vulkan),
+        ("metal:", wgpu::Backend::Metal),
+        ("dx12:", wgpu::Backend::Dx12),
+        ("gl:", wgpu::Backend::Gl),
+    ] {
+        if let Some(rest) = lower.strip_prefix(prefix) {
+            return (Some(backend), rest.trim().into());
+        }
+    }
+    (None, lower)
+}
+
+/// The adapters that a choice means, the best first, so that a broken one can be passed over.
+///
+/// GL is looked at only when it is named or when nothing else matches: its libraries are slow to start.
+///
+/// # Errors
+/// `NoAdapter` with the names that would do.
+pub(super) fn choose(choice: &Choice) -> Result<Vec<wgpu::Adapter>> {
+    let none = |wanted: &str, mut known: Vec<String>| {
+        known.insert(0, "cpu".into());
+        Error::NoAdapter { wanted: wanted.into(), known: known.join(", ") }
+    };
+    let names = |adapters: &[wgpu::Adapter]| {
+        let shown = |a: &wgpu::Adapter| {
+            let info = a.get_info();
+            format!("{}:{}", info.backend, info.name)
+        };
+        adapters.iter().map(shown).collect::<Vec<_>>()
+    };
+    let native = wgpu::Backends::PRIMARY;
+    match choice {
+        Choice::Cpu => Ok(Vec::new()),
+        Choice::Auto | Choice::Gpu => {
+            let mut adapters = enumerate(native);
+            let known = names(&adapters);
+            adapters.retain(|a| !is_software(&a.get_info()));
+            if adapters.is_empty() && *choice == Choice::Gpu { Err(none("gpu", known)) } else { Ok(adapters) }
+        }
+        Choice::Named(name) => {
+            let (backend, part) = parse(name);
+            let matches = |a: &wgpu::Adapter| {
+                let info = a.get_info();
+                backend.is_none_or(|b| b == info.backend) && info.name.to_lowercase().contains(&part)
+            };
+            let mut known = Vec::new();
+            for backends in [native, wgpu::Backends::GL] {
+                if backend.is_some_and(|b| !backends.contains(b.into())) {
+                    continue;
+                }
+                let mut adapters = enumerate(backends);
+                known.extend(names(&adapters));
+                adapters.retain(matches);
+                if !adapters.is_empty() {
+                    return Ok(adapters);
+                }
+            }
+            Err(none(name, known))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_say_their_backend() {
+        assert_eq!(parse("gl:llvmpipe"), (Some(wgpu::Backend::Gl), "llvmpipe".into()));
+        assert_eq!(parse("Vulkan:SwiftShader"), (Some(wgpu::Backend::Vulkan), "swiftshader".into()));
+        assert_eq!(parse("GeForce RTX"), (None, "geforce rtx".into()));
+    }
+}

@@ -1,0 +1,122 @@
+//! Whether a `wgpu::Device` is still there, and calls into it that cannot unwind into the caller.
+//!
+//! wgpu 30 swallows every error once a device is lost, and `Device::poll` panics at the moment it finds out. So loss is
+//! a flag of our own, set by the callback, by a panic in a poll, or by a submission that never reached the queue.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::{Once, OnceLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::{Error, Result};
+
+/// The loss flag of one device.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    lost: OnceLock<String>,
+}
+
+/// What a wait found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// The submission is done and its callbacks have run.
+    Done,
+    /// Still working.
+    Pending,
+}
+
+impl Health {
+    /// `DeviceLost` once the device is gone.
+    pub(super) fn check(&self) -> Result<()> {
+        self.lost.get().map_or(Ok(()), |reason| Err(Error::DeviceLost { reason: reason.clone() }))
+    }
+
+    /// Marks the device as gone; the first reason stays.
+    pub(super) fn lose(&self, reason: impl Into<String>) -> Error {
+        Error::DeviceLost { reason: self.lost.get_or_init(|| reason.into()).clone() }
+    }
+
+    /// Waits for a submission, or for everything submitted so far, at most `timeout`.
+    pub(super) fn wait(
+        &self,
+        device: &wgpu::Device,
+        submission: Option<&wgpu::SubmissionIndex>,
+        timeout: Duration,
+    ) -> Result<Waited> {
+        self.poll(device, wgpu::PollType::Wait { submission_index: submission.cloned(), timeout: Some(timeout) })
+    }
+
+    /// Runs callbacks that are due, without waiting.
+    pub(super) fn tick(&self, device: &wgpu::Device) -> Result<()> {
+        self.poll(device, wgpu::PollType::Poll).map(drop)
+    }
+
+    fn poll(&self, device: &wgpu::Device, kind: wgpu::PollType) -> Result<Waited> {
+        self.check()?;
+        let polled = silently(|| device.poll(kind));
+        self.check()?;
+        match polled {
+            Ok(Ok(_)) => Ok(Waited::Done),
+            Ok(Err(wgpu::PollError::Timeout)) => Ok(Waited::Pending),
+            Ok(Err(wgpu::PollError::WrongSubmissionIndex(..))) => Err(self.lose("a submission was rejected")),
+            Err(message) => Err(self.lose(message)),
+        }
+    }
+
+    /// Makes a resource under error scopes. Scopes belong to the thread, so creation and check stay together.
+    pub(super) fn create<T>(
+        &self,
+        device: &wgpu::Device,
+        (what, bytes): (&str, u64),
+        make: impl FnOnce() -> T,
+    ) -> Result<T> {
+        self.check()?;
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = silently(make);
+        let errors = [validation, internal, memory].map(|scope| now(scope.pop()));
+        // A lost device reports nothing through scopes.
+        self.check()?;
+        match errors.into_iter().flatten().next() {
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory { bytes, what: what.into() }),
+            Some(error) => Err(Error::Internal(format!("{what}: {error}"))),
+            None => made.map_err(|message| Error::Internal(format!("{what}: {message}"))),
+        }
+    }
+}
+
+/// The result of a future that is ready at once, as wgpu's are outside of browsers.
+pub(super) fn now<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => None,
+    }
+}
+
+thread_local! {
+    static SILENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls into wgpu; a panic there becomes its message, and is not printed, for it is reported as an error.
+pub(super) fn silently<T>(call: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !SILENT.get() {
+                before(info);
+            }
+        }));
+    });
+    let outer = SILENT.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    SILENT.set(outer);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("wgpu panicked").trim().replace('\n', "; ")
+    })
+}
