@@ -241,6 +241,16 @@ impl Created {
     }
 }
 
+/// The distance in Mpc to which a detector sees a binary of two neutron stars of 1.4 solar masses, averaged over the sky.
+///
+/// # Errors
+/// `InvalidArgument` if there are not 4 s of good data in one stretch.
+pub fn range_mpc(strain: &Strain) -> Result<f64> {
+    let rate = strain.sample_rate_hz;
+    let stretches: Vec<&[f64]> = strain.segments(None)?.iter().map(|s| s.of(&strain.values)).collect();
+    Welch::official(rate).estimate(&stretches, rate)?.range_mpc(1.4, 1.4)
+}
+
 /// A stretch of data that both detectors have without a gap.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stretch {
@@ -647,8 +657,7 @@ impl Search<'_> {
         let searched: f64 = self.blocks.iter().map(|b| b.n as f64 / rate).sum();
         let mut found = best.found;
         for (found, strain) in found.iter_mut().zip(self.strains) {
-            let stretches: Vec<&[f64]> = strain.segments(None)?.iter().map(|s| s.of(&strain.values)).collect();
-            found.range_mpc = Welch::official(rate).estimate(&stretches, rate)?.range_mpc(1.4, 1.4)?;
+            found.range_mpc = range_mpc(strain)?;
         }
         Ok(SearchResult {
             names: self.strains.map(|s| s.detector.clone()),

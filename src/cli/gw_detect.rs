@@ -1,0 +1,1 @@
+//! `spikewave gw detect`.
