@@ -44,7 +44,9 @@ fn a_comparison_sees_one_changed_element() {
 #[test]
 fn correlate_multiplies_by_weight_and_conjugate() {
     for device in common::devices() {
-        for (rows, stride, keep, n) in [(1, 1, 1, 1), (3, 7, 5, 6), (2, 1025, 1025, 2048), (5, 1300, 1024, 1024), (4, 2049, 2048, 4096)] {
+        for (rows, stride, keep, n) in
+            [(1, 1, 1, 1), (3, 7, 5, 6), (2, 1025, 1025, 2048), (5, 1300, 1024, 1024), (4, 2049, 2048, 4096)]
+        {
             let (x, h, w) = (complex(2, stride), complex(3, rows * stride), noise(4, stride));
             let mut rec = device.recording("correlate");
             let (tx, th, tw) = (
@@ -59,7 +61,11 @@ fn correlate_multiplies_by_weight_and_conjugate() {
             let want: Vec<Complex64> = (0..rows * n)
                 .map(|i| {
                     let (row, k) = (i / n, i % n);
-                    if k < keep { wide(x[k]) * f64::from(w[k]) * wide(h[row * stride + k]).conj() } else { Complex64::ZERO }
+                    if k < keep {
+                        wide(x[k]) * f64::from(w[k]) * wide(h[row * stride + k]).conj()
+                    } else {
+                        Complex64::ZERO
+                    }
                 })
                 .collect();
             let error = worst(out.get(y).unwrap(), &want);
@@ -94,7 +100,9 @@ fn wrong_shapes_are_refused() {
 #[test]
 fn peaks_are_found_where_they_are_and_ties_go_to_the_first() {
     for device in common::devices() {
-        for (rows, n, range) in [(1, 1, 0..1), (3, 100, 7..93), (2, 4096, 0..4096), (2, 4097, 0..4097), (3, 20_000, 1250..18_750)] {
+        for (rows, n, range) in
+            [(1, 1, 0..1), (3, 100, 7..93), (2, 4096, 0..4096), (2, 4097, 0..4097), (3, 20_000, 1250..18_750)]
+        {
             let mut z = complex(5, rows * n);
             if n == 20_000 {
                 // Two equal peaks in the second row; one in the excluded edge of the third.
@@ -125,7 +133,13 @@ fn peaks_are_found_where_they_are_and_ties_go_to_the_first() {
 #[test]
 fn coincident_peaks_match_a_search_of_all_pairs() {
     for device in common::devices() {
-        for (rows, n, range, reach) in [(1, 1, 0..1, 0), (2, 50, 3..47, 4), (2, 4096, 0..4096, 1), (2, 9000, 500..8500, 11), (1, 4200, 10..4190, 41)] {
+        for (rows, n, range, reach) in [
+            (1, 1, 0..1, 0),
+            (2, 50, 3..47, 4),
+            (2, 4096, 0..4096, 1),
+            (2, 9000, 500..8500, 11),
+            (1, 4200, 10..4190, 41),
+        ] {
             let (a, b) = (complex(6, rows * n), complex(7, rows * n));
             let norm: Vec<f32> = noise(8, rows * 2).iter().map(|v| v.abs() + 0.5).collect();
             let mut rec = device.recording("coincident");
@@ -155,7 +169,12 @@ fn coincident_peaks_match_a_search_of_all_pairs() {
                 }
                 let parts = row * peaks.parts..(row + 1) * peaks.parts;
                 let best = parts.reduce(|a, b| if power[b] > power[a] { b } else { a }).unwrap();
-                assert_eq!((at_a[best] as usize, at_b[best] as usize), (want.1, want.2), "row {row} on {}", device.name());
+                assert_eq!(
+                    (at_a[best] as usize, at_b[best] as usize),
+                    (want.1, want.2),
+                    "row {row} on {}",
+                    device.name()
+                );
                 assert!((f64::from(power[best]) / want.0 - 1.0).abs() < 1e-6);
             }
         }
@@ -187,8 +206,8 @@ fn refined_values_are_those_of_the_full_transform() {
                 rustfft::FftPlanner::new().plan_fft_inverse(n).process(&mut s);
                 want.extend((0..REFINED).map(|i| s[(t + n + i - REFINED / 2) % n]));
             }
-            // The block approximation's bound plus f32 rounding.
-            let bound = 1.6e-6 * (131_072.0 / n as f64).powi(2) + 3e-6;
+            // The second-order bound plus f32 rounding.
+            let bound = 4.7e-6 * (131_072.0 / n as f64).powi(2) + 3e-6;
             let error = worst(out.get(z).unwrap(), &want);
             assert!(error < bound, "{error} over {bound} at n = {n} on {}", device.name());
         }
@@ -222,7 +241,8 @@ fn weighted_power_normalises_rows() {
 fn spectral_weights_interpolate_and_respect_the_band() {
     for device in common::devices() {
         let psd: Vec<f32> = noise(13, 129).iter().map(|v| v.abs() + 0.1).collect();
-        for (n, bins) in [(1024, Bins::TwoSided), (1024, Bins::OneSided), (1000, Bins::OneSided), (256, Bins::TwoSided)] {
+        for (n, bins) in [(1024, Bins::TwoSided), (1024, Bins::OneSided), (1000, Bins::OneSided), (256, Bins::TwoSided)]
+        {
             for weight in [Weight::Inverse { scale: 3.0 }, Weight::InverseRoot { scale: 2.0 }] {
                 let mut rec = device.recording("weight");
                 let tp = rec.input("psd", psd.len()).unwrap();
@@ -240,7 +260,13 @@ fn spectral_weights_interpolate_and_respect_the_band() {
                         Weight::InverseRoot { scale } => (f64::from(scale) / s).sqrt(),
                     };
                     let error = (f64::from(*got) - want).abs();
-                    assert!(error <= 2e-5 * want, "bin {k} of {n}: {got} for {want} on {}", device.name());
+                    // Rounding, and the rounding of the position times the slope.
+                    let slope = f64::from(psd[i + 1] - psd[i]).abs() / s;
+                    assert!(
+                        error <= (1e-6 + 1.2e-7 * at * slope) * want,
+                        "bin {k} of {n}: {got} for {want} on {}",
+                        device.name()
+                    );
                 }
             }
         }

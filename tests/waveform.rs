@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use num_complex::Complex64;
+use rayon::prelude::*;
 use rustfft::FftPlanner;
+use spikewave::gw::bank::Bank;
 use spikewave::gw::waveform::Chirp;
 
 const RATE: f64 = 4096.0;
@@ -108,4 +110,67 @@ fn the_model_matches_the_template_files() {
         assert!(value >= 0.97, "{file}: match {value}");
         assert!((scale - 1.0).abs() < 0.05, "{file}: amplitude ratio {scale}");
     }
+}
+
+/// The loudest pair of samples of two detectors within 10 ms of each other: network SNR, and both SNRs with their samples.
+fn coincidence(h1: &[f64], l1: &[f64]) -> (f64, [(usize, f64); 2]) {
+    let peak = |snr: &[f64], range: std::ops::Range<usize>| {
+        range.map(|i| (i, snr[i])).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
+    };
+    let reach = (0.010 * RATE) as usize;
+    // Two seconds at each end are filter transients.
+    let edge = 2 * RATE as usize;
+    (edge..h1.len() - edge)
+        // Only samples that can carry a pair louder than a one-detector background.
+        .filter(|&i| h1[i] > 4.0)
+        .map(|i| ((i, h1[i]), peak(l1, i - reach..i + reach + 1)))
+        .map(|(a, b)| (a.1.hypot(b.1), [a, b]))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .unwrap_or((0.0, [(0, 0.0); 2]))
+}
+
+/// Tukey window over an eighth of the data, so that their ends meet at zero and long templates see no step.
+fn tapered(x: &[f64]) -> Vec<f64> {
+    let n = x.len();
+    let ramp = n / 16;
+    let weight = |i: usize| {
+        let edge = i.min(n - 1 - i);
+        if edge < ramp { 0.5 - 0.5 * (std::f64::consts::PI * edge as f64 / ramp as f64).cos() } else { 1.0 }
+    };
+    x.iter().enumerate().map(|(i, x)| x * weight(i)).collect()
+}
+
+/// The best template of a bank: its index, network SNR, and the SNRs and samples of both detectors.
+fn search(bank: &Bank, strains: [&[f64]; 2]) -> (usize, f64, [(usize, f64); 2]) {
+    let n = strains[0].len();
+    let psds = strains.map(welch);
+    let spectra = strains.map(|x| forward(&tapered(x)).into_iter().map(|h| h / RATE).collect::<Vec<_>>());
+    (0..bank.templates().len())
+        .into_par_iter()
+        .map(|i| {
+            let h = bank.templates()[i].spectrum(n, RATE, 20.0).unwrap();
+            let snr = [0, 1].map(|d| filter(&spectra[d], &h, &psds[d], n).iter().map(|z| z.norm()).collect::<Vec<_>>());
+            let (network, peaks) = coincidence(&snr[0], &snr[1]);
+            (i, network, peaks)
+        })
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap()
+}
+
+#[test]
+fn a_bank_of_256_finds_the_real_event() {
+    let (Some(h1), Some(l1)) =
+        (strain("H-H1_LOSC_4_V2-1126259446-32.hdf5"), strain("L-L1_LOSC_4_V2-1126259446-32.hdf5"))
+    else {
+        return;
+    };
+    let start = std::time::Instant::now();
+    let bank = Bank::new(256).unwrap();
+    println!("256 templates placed in {:?}, minimal match {:.3}", start.elapsed(), bank.minimal_match());
+    let (best, network, [h, l]) = search(&bank, [&h1, &l1]);
+    let binary = bank.templates()[best].binary();
+    println!("template {best} {binary:?}: H1 {:.3} L1 {:.3} network {network:.3}", h.1, l.1);
+    println!("H1 at {:.4} s, delay {:.2} ms", h.0 as f64 / RATE, (l.0 as f64 - h.0 as f64) / RATE * 1e3);
+    assert!(network >= 20.0, "network SNR {network}");
+    assert!((h.0 as f64 / RATE - 16.42).abs() < 0.02, "the peak lies at {} s", h.0 as f64 / RATE);
 }

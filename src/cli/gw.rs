@@ -112,8 +112,14 @@ pub struct PairArgs {
 
 /// The simulated pair that comes with the program; see assets/gw/README.md.
 const BUNDLED: [(&str, &[u8]); 2] = [
-    ("bundled H1", include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/H-H1_SIMULATED_4_V1-1400000000-32.hdf5"))),
-    ("bundled L1", include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/L-L1_SIMULATED_4_V1-1400000000-32.hdf5"))),
+    (
+        "bundled H1",
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/H-H1_SIMULATED_4_V1-1400000000-32.hdf5")),
+    ),
+    (
+        "bundled L1",
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/L-L1_SIMULATED_4_V1-1400000000-32.hdf5")),
+    ),
 ];
 
 impl PairArgs {
@@ -176,7 +182,12 @@ pub fn run(command: &Command) -> Result<()> {
 
 /// `{name: fraction}` of a mask's bits.
 fn fractions(mask: &spikewave::gw::strain::Mask) -> Value {
-    mask.names.iter().enumerate().map(|(bit, name)| (name.clone(), json!(mask.fraction(bit)))).collect::<serde_json::Map<_, _>>().into()
+    mask.names
+        .iter()
+        .enumerate()
+        .map(|(bit, name)| (name.clone(), json!(mask.fraction(bit))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn info(args: &InfoArgs) -> Result<()> {
@@ -184,7 +195,8 @@ fn info(args: &InfoArgs) -> Result<()> {
     let mut text = String::new();
     for file in &args.files {
         let s = Strain::read(file)?;
-        let gaps: Vec<Value> = s.gaps().iter().map(|g| json!({"gps_start": g.gps_start, "gps_end": g.gps_end})).collect();
+        let gaps: Vec<Value> =
+            s.gaps().iter().map(|g| json!({"gps_start": g.gps_start, "gps_end": g.gps_end})).collect();
         text += &format!(
             "{}\n  detector {}, {} samples at {} Hz: {} s from GPS {}\n",
             file.display(),
@@ -201,7 +213,8 @@ fn info(args: &InfoArgs) -> Result<()> {
             text += &format!("  {title}: {}\n", list.join(", "));
         }
         for gap in s.gaps() {
-            text += &format!("  gap: GPS {} to {} ({:.3} s)\n", gap.gps_start, gap.gps_end, gap.gps_end - gap.gps_start);
+            text +=
+                &format!("  gap: GPS {} to {} ({:.3} s)\n", gap.gps_start, gap.gps_end, gap.gps_end - gap.gps_start);
         }
         all.push(json!({
             "file": file.display().to_string(),
@@ -254,14 +267,20 @@ fn segments(args: &SegmentsArgs) -> Result<()> {
     }
     let mut text = format!("{} stretches of good data\n", segments.len());
     for g in &segments {
-        text += &format!("  GPS {} to {}  ({} s, {} samples)\n", g.gps_start, g.gps_end, g.gps_end - g.gps_start, g.samples());
+        text += &format!(
+            "  GPS {} to {}  ({} s, {} samples)\n",
+            g.gps_start,
+            g.gps_end,
+            g.gps_end - g.gps_start,
+            g.samples()
+        );
     }
     print(&text)
 }
 
 /// Says which device runs and why, on standard error so that results stay alone on standard output.
 pub fn announce(device: &spikewave::Device) {
-    eprintln!("device: {} ({})", device.name(), device.reason());
+    eprintln!("device: {}", device.name());
 }
 
 fn search(args: &SearchArgs) -> Result<()> {
@@ -288,9 +307,6 @@ fn search(args: &SearchArgs) -> Result<()> {
     })?;
     bar.finish_and_clear();
     drop(search);
-    if let Some(path) = &args.plot {
-        spikewave::gw::figure::search([&strains[0], &strains[1]], &result, path)?;
-    }
     let stats = device.stats();
     if args.json {
         let detectors: serde_json::Map<String, Value> = result
