@@ -5,6 +5,9 @@
 //! So heavy binaries, which are heard farther, are covered first, although light ones differ more from each other.
 //! The result is deterministic, and nested: any first part of a bank is itself a bank.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
 use rayon::prelude::*;
 
 use super::synthetic::design_psd;
@@ -26,7 +29,6 @@ const F_MAX: f64 = 1024.0;
 #[derive(Debug, Clone)]
 pub struct Bank {
     templates: Vec<Chirp>,
-    minimal_match: f64,
 }
 
 impl Bank {
@@ -39,33 +41,57 @@ impl Bank {
             return Err(Error::invalid("bank size", format!("{n} is not between 1 and {MAX_TEMPLATES} templates")));
         }
         let candidates = grid(n)?;
-        let nodes: [f64; NODES] = std::array::from_fn(|k| F_MIN * (F_MAX / F_MIN).powf(k as f64 / (NODES - 1) as f64));
+        let nodes = nodes();
         let shapes: Vec<Whitened> = candidates.par_iter().map(|chirp| Whitened::new(chirp, &nodes)).collect();
-        // The best match of each candidate with the templates so far.
+        // What a candidate loses only falls as templates are added, so that an old value bounds the new one from above,
+        // and only candidates at the head of the queue need to be compared with the templates since.
         let mut best = vec![0.0f64; candidates.len()];
-        let mut templates = Vec::with_capacity(n);
-        let mut next = candidates.len() / 2;
-        for _ in 0..n {
-            templates.push(candidates[next].clone());
-            let chosen = &shapes[next];
-            best.par_iter_mut().zip(&shapes).with_min_len(256).for_each(|(best, shape)| {
-                *best = best.max(chosen.overlap(shape, &nodes));
+        let mut queue: BinaryHeap<Entry> =
+            shapes.iter().enumerate().map(|(index, shape)| Entry { loss: shape.norm, index, compared: 0 }).collect();
+        let mut chosen = vec![candidates.len() / 2];
+        while chosen.len() < n {
+            let Some(Entry { index, compared, .. }) = queue.pop() else { break };
+            if compared == chosen.len() {
+                chosen.push(index);
+            }
+            for &template in &chosen[compared..] {
+                best[index] = best[index].max(shapes[template].overlap(&shapes[index], &nodes));
+            }
+            queue.push(Entry {
+                loss: (1.0 - best[index]).max(0.0) * shapes[index].norm,
+                index,
+                compared: chosen.len(),
             });
-            let loss = |i: usize| (1.0 - best[i]) * shapes[i].norm;
-            next = (0..best.len()).max_by(|&a, &b| loss(a).total_cmp(&loss(b))).unwrap_or(0);
         }
-        Ok(Self { templates, minimal_match: best.into_iter().fold(1.0, f64::min) })
+        Ok(Self { templates: chosen.into_iter().map(|i| candidates[i].clone()).collect() })
     }
 
     /// The templates.
     pub fn templates(&self) -> &[Chirp] {
         &self.templates
     }
+}
 
-    /// The worst match, between 0 and 1, of any binary without spin with its best template, in the approximation of the
-    /// placement and for noise of the design's shape.
-    pub fn minimal_match(&self) -> f64 {
-        self.minimal_match
+/// A candidate in the queue: the largest possible loss comes first, and of equals the first candidate.
+#[derive(PartialEq)]
+struct Entry {
+    /// Signal-to-noise ratio lost with the first `compared` templates.
+    loss: f64,
+    index: usize,
+    compared: usize,
+}
+
+impl Eq for Entry {}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.loss.total_cmp(&other.loss).then(other.index.cmp(&self.index))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -101,6 +127,11 @@ fn grid(n: usize) -> Result<Vec<Chirp>> {
         }
     }
     Ok(candidates)
+}
+
+/// The frequencies of the nodes in hertz.
+fn nodes() -> [f64; NODES] {
+    std::array::from_fn(|k| F_MIN * (F_MAX / F_MIN).powf(k as f64 / (NODES - 1) as f64))
 }
 
 /// A waveform at the nodes: amplitude over noise with unit norm, phase, and the norm it had at 1 Mpc, which is in
@@ -164,9 +195,30 @@ mod tests {
     }
 
     #[test]
-    fn a_larger_bank_covers_better() {
-        let matches = [1, 16, 128].map(|n| Bank::new(n).unwrap().minimal_match());
-        assert!(matches[0] < matches[1] && matches[1] < matches[2] && matches[2] <= 1.0, "{matches:?}");
+    fn a_bank_is_the_first_part_of_a_larger_one_on_the_same_grid() {
+        // 61 and 64 templates round up to the same grid.
+        let [small, large] = [61, 64].map(|n| Bank::new(n).unwrap());
+        for (a, b) in small.templates().iter().zip(large.templates()) {
+            assert_eq!(a.binary(), b.binary());
+        }
+    }
+
+    #[test]
+    fn the_queue_places_as_an_exhaustive_search_does() {
+        let n = 40;
+        let candidates = grid(n).unwrap();
+        let nodes = nodes();
+        let shapes: Vec<Whitened> = candidates.iter().map(|chirp| Whitened::new(chirp, &nodes)).collect();
+        let mut best = vec![0.0f64; candidates.len()];
+        let mut next = candidates.len() / 2;
+        for template in Bank::new(n).unwrap().templates() {
+            assert_eq!(template.binary(), candidates[next].binary());
+            for (best, shape) in best.iter_mut().zip(&shapes) {
+                *best = best.max(shapes[next].overlap(shape, &nodes));
+            }
+            let loss = |i: usize| (1.0 - best[i]) * shapes[i].norm;
+            next = (0..best.len()).max_by(|&a, &b| loss(a).total_cmp(&loss(b)).then(b.cmp(&a))).unwrap();
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod condition;
 pub mod exact;
 pub mod filter;
 pub mod search;
+pub mod plot;
 pub mod spectrum;
 pub mod strain;
 pub mod synthetic;

@@ -6,6 +6,7 @@ use num_complex::Complex64;
 use realfft::RealFftPlanner;
 use serde::Serialize;
 
+use super::strain::{Mask, Strain};
 use super::waveform::{Binary, Chirp, SPEED_OF_LIGHT};
 use crate::random::Random;
 use crate::{Error, Result};
@@ -27,6 +28,48 @@ pub fn design_psd(f: f64) -> f64 {
     let fit = 0.0152 * x.powi(-4) + 0.2935 * x.powf(2.25) + 2.7951 * x.powf(1.5) - 6.5080 * x.powf(0.75) + 17.7622;
     1e-48 * fit * (WALL / f.clamp(PLATEAU, WALL)).powi(12)
 }
+
+/// The files of the pair that comes with the crate.
+const BUNDLED: [(&str, &[u8]); 2] = [
+    (
+        "H-H1_SIMULATED_4_V1-1400000000-32.hdf5",
+        include_bytes!("../../assets/gw/H-H1_SIMULATED_4_V1-1400000000-32.hdf5"),
+    ),
+    (
+        "L-L1_SIMULATED_4_V1-1400000000-32.hdf5",
+        include_bytes!("../../assets/gw/L-L1_SIMULATED_4_V1-1400000000-32.hdf5"),
+    ),
+];
+
+/// The simulated observation that comes with the crate, Hanford and Livingston, which [`Simulation::bundled`]
+/// describes. It is part of the program and needs no file.
+///
+/// # Errors
+/// None, unless the program itself is damaged.
+pub fn bundled() -> Result<[Strain; 2]> {
+    let [h1, l1] = BUNDLED.map(|(name, bytes)| Strain::from_bytes(name, bytes.to_vec()));
+    Ok([h1?, l1?])
+}
+
+/// Bits of the quality mask, as in the open data.
+const QUALITY: [(&str, &str); 7] = [
+    ("DATA", "data present"),
+    ("CBC_CAT1", "passes cbc CAT1 test"),
+    ("CBC_CAT2", "passes cbc CAT2 test"),
+    ("CBC_CAT3", "passes cbc CAT3 test"),
+    ("BURST_CAT1", "passes burst CAT1 test"),
+    ("BURST_CAT2", "passes burst CAT2 test"),
+    ("BURST_CAT3", "passes burst CAT3 test"),
+];
+
+/// Bits of the injection mask.
+const INJECTIONS: [(&str, &str); 5] = [
+    ("NO_CBC_HW_INJ", "no cbc injections"),
+    ("NO_BURST_HW_INJ", "no burst injections"),
+    ("NO_DETCHAR_HW_INJ", "no detchar injections"),
+    ("NO_CW_HW_INJ", "no continuous wave injections"),
+    ("NO_STOCH_HW_INJ", "no stoch injections"),
+];
 
 type Vector = [f64; 3];
 
@@ -146,7 +189,7 @@ impl Simulation {
             sample_rate_hz: 4096,
             injection: Some(Injection {
                 binary: Binary { mass1: 36.0, mass2: 29.0, spin1: 0.0, spin2: 0.0 },
-                distance_mpc: 1500.0,
+                distance_mpc: 1450.0,
                 latitude: (-57f64).to_radians(),
                 longitude: 14f64.to_radians(),
                 polarization: 127f64.to_radians(),
@@ -191,6 +234,48 @@ impl Simulation {
         Ok(strain[n / 2..n / 2 + n].iter().map(|x| f64::from((x / (2 * n) as f64) as f32)).collect())
     }
 
+    /// The observation of one detector, with masks like those of the open data: all data pass, and the seconds that the
+    /// binary is simulated in are marked as an injection.
+    ///
+    /// # Errors
+    /// As [`Simulation::samples`].
+    pub fn strain(&self, site: &Site) -> Result<Strain> {
+        let values = self.samples(site)?;
+        let mask = |names: &[(&str, &str)], words: Vec<u32>| Mask {
+            names: names.iter().map(|n| n.0.to_string()).collect(),
+            descriptions: names.iter().map(|n| n.1.to_string()).collect(),
+            words,
+            seconds_per_word: 1.0,
+        };
+        let all = |names: &[(&str, &str)]| vec![(1 << names.len()) - 1; self.duration_s as usize];
+        let mut injections = all(&INJECTIONS);
+        if let Some(injection) = &self.injection {
+            let Binary { mass1, mass2, spin1, spin2 } = injection.binary;
+            let merger = injection.gps_time_at(site) - self.gps_start as f64;
+            let begin = merger + Chirp::new(mass1, mass2, spin1, spin2)?.time_at(INJECTION_F_MIN);
+            for (second, word) in injections.iter_mut().enumerate() {
+                if second as f64 + 1.0 > begin && second as f64 <= merger {
+                    *word &= !1;
+                }
+            }
+        }
+        Ok(Strain {
+            detector: site.detector.to_string(),
+            gps_start: self.gps_start as f64,
+            sample_rate_hz: f64::from(self.sample_rate_hz),
+            values,
+            quality: mask(&QUALITY, all(&QUALITY)),
+            injections: Some(mask(&INJECTIONS, injections)),
+        })
+    }
+
+    /// Name of a file of this observation, in the style of the open data.
+    pub fn file_name(&self, site: &Site) -> String {
+        let observatory = site.detector.get(..1).unwrap_or(site.detector);
+        let rate = self.sample_rate_hz / 1024;
+        format!("{observatory}-{}_SIMULATED_{rate}_V1-{}-{}.hdf5", site.detector, self.gps_start, self.duration_s)
+    }
+
     /// Transform of `n` samples of Gaussian noise with the design's power spectral density.
     fn noise_spectrum(&self, site: &Site, n: usize) -> Vec<Complex64> {
         let stream = site.detector.bytes().fold(0, |sum, byte| sum << 8 | u64::from(byte));
@@ -203,5 +288,92 @@ impl Simulation {
             *value = Complex64::new(random.normal(), random.normal()) * deviation;
         }
         spectrum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn short() -> Simulation {
+        Simulation { duration_s: 64, sample_rate_hz: 2048, injection: None, ..Simulation::bundled() }
+    }
+
+    #[test]
+    fn arms_are_perpendicular_unit_vectors_and_the_sites_ten_milliseconds_apart() {
+        for site in [HANFORD, LIVINGSTON] {
+            let [x, y] = site.arms;
+            assert!((dot(x, x) - 1.0).abs() < 1e-9 && (dot(y, y) - 1.0).abs() < 1e-9 && dot(x, y).abs() < 1e-6);
+            // The response is largest from above the arms: F₊ = 1 with x along the first arm.
+            assert!((site.response(x, y).0 - 1.0).abs() < 1e-9 && site.response(x, y).1.abs() < 1e-6);
+        }
+        let baseline = [0, 1, 2].map(|i| HANFORD.vertex[i] - LIVINGSTON.vertex[i]);
+        assert!((dot(baseline, baseline).sqrt() / SPEED_OF_LIGHT - 0.010013).abs() < 1e-6);
+    }
+
+    #[test]
+    fn bundled_files_have_the_names_of_the_simulation() {
+        for (site, (name, _)) in [HANFORD, LIVINGSTON].iter().zip(BUNDLED) {
+            assert_eq!(Simulation::bundled().file_name(site), name);
+        }
+    }
+
+    #[test]
+    fn the_design_sees_two_neutron_stars_to_197_mpc() {
+        // Sky-averaged range at SNR 8, from the leading-order amplitude up to the innermost stable orbit.
+        let mc = 1.4 * 2f64.powf(-0.2) * super::super::waveform::SOLAR_MASS_SECONDS;
+        let step = 0.25;
+        let integral: f64 = (40..6284).map(|k| f64::from(k) * step).map(|f| f.powf(-7.0 / 3.0) / design_psd(f)).sum();
+        let amplitude =
+            (5f64 / 24.0).sqrt() * std::f64::consts::PI.powf(-2.0 / 3.0) * mc.powf(5.0 / 6.0) * SPEED_OF_LIGHT
+                / super::super::waveform::MEGAPARSEC;
+        let range = amplitude * (4.0 * integral * step).sqrt() / 8.0 / 2.2648;
+        assert!((range - 197.0).abs() < 1.0, "{range} Mpc");
+    }
+
+    #[test]
+    fn the_noise_has_the_design_s_spectrum() {
+        let simulation = short();
+        let strain = simulation.samples(&HANFORD).unwrap();
+        // Mean ratio to the design in bands of the periodogram of 2 s segments under a Hann window.
+        let n = 4096;
+        let window: Vec<f64> =
+            (0..n).map(|i| 0.5 - 0.5 * (2.0 * std::f64::consts::PI * i as f64 / n as f64).cos()).collect();
+        let power: f64 = window.iter().map(|w| w * w).sum();
+        let plan = RealFftPlanner::new().plan_fft_forward(n);
+        let mut ratio = vec![0.0; n / 2 + 1];
+        let segments = strain.len() / n;
+        for segment in strain.chunks_exact(n) {
+            let mut x: Vec<f64> = segment.iter().zip(&window).map(|(x, w)| x * w).collect();
+            let mut spectrum = plan.make_output_vec();
+            plan.process(&mut x, &mut spectrum).unwrap();
+            for (k, (ratio, value)) in ratio.iter_mut().zip(spectrum).enumerate() {
+                *ratio += 2.0 * value.norm_sqr() / (power * 2048.0 * segments as f64) / design_psd(k as f64 / 2.0);
+            }
+        }
+        for band in [40..80, 80..200, 200..600, 600..2000] {
+            let count = band.len() as f64;
+            let mean = ratio[band.clone()].iter().sum::<f64>() / count;
+            // Each bin of each segment is exponential; Hann correlates neighbours (factor 1.5 on the variance).
+            let error = (1.5 / (count * segments as f64)).sqrt();
+            assert!((mean - 1.0).abs() < 5.0 * error, "{band:?}: {mean} beside 1 +- {error}");
+        }
+    }
+
+    #[test]
+    fn detectors_differ_seeds_differ_and_the_same_repeats() {
+        let simulation = short();
+        let [h1, l1] = [HANFORD, LIVINGSTON].map(|site| simulation.samples(&site).unwrap());
+        assert_eq!(h1, simulation.samples(&HANFORD).unwrap());
+        let other = Simulation { seed: 1, ..simulation }.samples(&HANFORD).unwrap();
+        let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        // The coldest degrees of freedom dominate a raw correlation; white differences suffice to see copies.
+        let rough = |x: &[f64]| x.windows(3).map(|x| x[0] - 2.0 * x[1] + x[2]).collect::<Vec<_>>();
+        let (h1, l1, other) = (rough(&h1), rough(&l1), rough(&other));
+        for b in [&l1, &other] {
+            let correlation = product(&h1, b) / (product(&h1, &h1) * product(b, b)).sqrt();
+            assert!(correlation.abs() < 0.05, "{correlation}");
+        }
+        assert!(Simulation { duration_s: 0, ..simulation }.samples(&HANFORD).is_err());
     }
 }

@@ -8,6 +8,7 @@ mod elementwise;
 mod fft;
 mod fill;
 mod peak;
+pub mod lif;
 mod reduce;
 mod refine;
 mod spectral_weight;
