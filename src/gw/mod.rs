@@ -1,5 +1,6 @@
 //! Gravitational waves: strain, conditioning, templates, search and the spiking detector.
 
+pub mod bank;
 pub mod condition;
 pub mod exact;
 pub mod filter;

@@ -14,6 +14,8 @@ mod fft;
 mod fft_chirp;
 mod fft_real;
 mod fill;
+mod lanes;
+mod lif;
 mod parallel;
 mod reduce;
 mod scan;
