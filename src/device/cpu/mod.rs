@@ -5,10 +5,12 @@
 
 mod binary;
 mod canary;
+mod coincident_peak;
 mod complex_abs;
 mod complex_binary;
 mod complex_scale;
 mod copy2d;
+mod correlate;
 mod extremum;
 mod fft;
 mod fft_chirp;
@@ -17,14 +19,20 @@ mod fill;
 mod lanes;
 mod lif;
 mod parallel;
+mod peak;
 mod reduce;
+mod refine;
 mod scan;
 mod scan_add;
 mod selftest_grid;
 mod selftest_group;
 mod selftest_loop;
+mod spectral_weight;
 mod transpose;
 mod unary;
+mod weighted_power;
+mod welch_average;
+mod welch_window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
