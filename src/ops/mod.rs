@@ -2,19 +2,19 @@
 //!
 //! Ops never name a device: they choose variants and tile sizes by the recording's capabilities.
 
-mod fft;
 mod copy2d;
 mod elementwise;
+mod fft;
 mod fill;
 mod reduce;
 mod transpose;
 
-pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use copy2d::{Destination, Source, copy2d, pad_rows};
 pub use elementwise::{
     Conjugate, abs, add, axpby, complex_abs, complex_axpby, complex_mul, complex_norm_sqr, complex_scale, mul,
     scale_offset, square, sub,
 };
+pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use fill::fill;
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use transpose::transpose;

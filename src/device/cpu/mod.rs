@@ -3,9 +3,6 @@
 //! One file a kernel, named as its shader: `pub fn run(p: &Params, a: Host<'_>)` computes the whole dispatch. Twins
 //! use rayon's current pool for their threads and must not depend on its size in what they compute.
 
-mod fft;
-mod fft_chirp;
-mod fft_real;
 mod binary;
 mod canary;
 mod complex_abs;
@@ -13,6 +10,10 @@ mod complex_binary;
 mod complex_scale;
 mod copy2d;
 mod extremum;
+mod fft;
+mod fft_chirp;
+mod fft_peak;
+mod fft_real;
 mod fill;
 mod parallel;
 mod reduce;
