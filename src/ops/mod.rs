@@ -6,6 +6,7 @@ mod copy2d;
 mod elementwise;
 mod fft;
 mod fill;
+pub mod lif;
 mod reduce;
 mod transpose;
 

@@ -15,6 +15,8 @@ mod fft_chirp;
 mod fft_peak;
 mod fft_real;
 mod fill;
+mod lanes;
+mod lif;
 mod parallel;
 mod reduce;
 mod scan;
