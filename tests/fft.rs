@@ -298,7 +298,11 @@ fn peaks_of_rows() {
                 assert!((f64::from(*power) / most - 1.0).abs() < 1e-5, "{power} for {most}, {n} on {}", device.name());
                 assert!((there / most - 1.0).abs() < 1e-5, "{n} on {}", device.name());
             }
-            // The first of equals, a single changed element, and what went wrong.
+            // The first of equals, a doubled element, nothing, and what went wrong. An impulse's transform is exactly
+            // flat where every radix is a power of two.
+            if !n.is_power_of_two() {
+                continue;
+            }
             let mut x = vec![Complex32::ZERO; rows * n];
             x[0] = Complex32::ONE;
             x[n] = Complex32::new(0.0, -2.0);
