@@ -231,6 +231,8 @@ fn what_cannot_be_written_is_refused_and_nothing_stays() {
     let path = folder.path().join("strain.h5");
     let half = Strain { gps_start: 0.5, ..small() };
     assert!(matches!(half.write(&path), Err(Error::InvalidArgument { .. })));
+    let nameless = Strain { detector: "Hanford".into(), ..small() };
+    assert!(matches!(nameless.write(&path), Err(Error::InvalidArgument { .. })));
     let mut short = small();
     short.quality.words.pop();
     assert!(matches!(short.write(&path), Err(Error::InvalidArgument { .. })));
@@ -390,6 +392,27 @@ fn a_chunk_that_claims_to_have_skipped_a_filter_is_refused() {
             broken[first + 32 * chunk + 4] = mask;
             let text = Strain::from_bytes("mask.h5", broken).map(|_| ()).unwrap_err().to_string();
             assert!(text.contains("strain/Strain") && text.contains("left out"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn an_index_that_points_to_itself_is_refused() {
+    let Some(path) = data("syn.h5") else { return };
+    let bytes = std::fs::read(path).unwrap();
+    let trees: Vec<usize> = (0..bytes.len() - 4).filter(|&i| &bytes[i..i + 4] == b"TREE").collect();
+    assert!(trees.len() >= 4, "groups and chunks are indexed by trees in this file");
+    for at in trees {
+        // A node: signature, kind (0 group, 1 chunks), level, entries, two siblings; then keys and children in turn.
+        let (key, children) = (if bytes[at + 4] == 1 { 24 } else { 8 }, usize::from(bytes[at + 6]));
+        for level in [1, 64, 255] {
+            let mut broken = bytes.clone();
+            broken[at + 5] = level;
+            for child in 0..children {
+                let place = at + 24 + key + (key + 8) * child;
+                broken[place..place + 8].copy_from_slice(&(at as u64).to_le_bytes());
+            }
+            assert!(Strain::from_bytes("cycle.h5", broken).is_err_and(|e| is_about_the_file(&e)), "tree at {at}");
         }
     }
 }
