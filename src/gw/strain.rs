@@ -205,7 +205,7 @@ impl Strain {
     /// Writes the strain in the layout that [`Strain::read`] reads, compressed and with checksums, whole or not at all.
     ///
     /// Errors: [`Error::InvalidArgument`] if start and duration are not whole seconds, as the layout demands, the detector
-    /// has no two-letter name, or a mask does not fit; [`Error::File`] if the file cannot be written.
+    /// has no name of a letter and a digit, or a mask does not fit; [`Error::File`] if the file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let seconds = self.duration_s();
         if self.values.is_empty() || self.gps_start.fract() != 0.0 || seconds.fract() != 0.0 {
