@@ -8,6 +8,7 @@ mod canary;
 mod complex_abs;
 mod complex_binary;
 mod complex_scale;
+mod conv1d;
 mod copy2d;
 mod extremum;
 mod fill;
@@ -15,6 +16,7 @@ mod parallel;
 mod reduce;
 mod scan;
 mod scan_add;
+mod tile;
 mod transpose;
 mod unary;
 
