@@ -1,8 +1,12 @@
 //! Gravitational waves: strain, conditioning, templates, search and the spiking detector.
 
+pub mod bank;
 pub mod condition;
 pub mod exact;
+pub mod figure;
 pub mod filter;
+pub mod plot;
+pub mod search;
 pub mod spectrum;
 pub mod strain;
 pub mod synthetic;
