@@ -8,6 +8,7 @@ mod fft;
 mod fill;
 pub mod lif;
 mod reduce;
+mod temporal_contrast;
 mod transpose;
 
 pub use copy2d::{Destination, Source, copy2d, pad_rows};
@@ -18,4 +19,7 @@ pub use elementwise::{
 pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use fill::fill;
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
+pub use temporal_contrast::{
+    Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,
+};
 pub use transpose::transpose;

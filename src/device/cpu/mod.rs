@@ -9,6 +9,7 @@ mod complex_abs;
 mod complex_binary;
 mod complex_scale;
 mod copy2d;
+mod difference_std;
 mod extremum;
 mod fft;
 mod fft_chirp;
@@ -20,6 +21,8 @@ mod parallel;
 mod reduce;
 mod scan;
 mod scan_add;
+mod step_forward;
+mod temporal_contrast;
 mod transpose;
 mod unary;
 
