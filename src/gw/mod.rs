@@ -3,8 +3,10 @@
 pub mod bank;
 pub mod condition;
 pub mod exact;
+pub mod figure;
 pub mod filter;
 pub mod plot;
+pub mod search;
 pub mod spectrum;
 pub mod strain;
 pub mod synthetic;

@@ -1,0 +1,400 @@
+//! `spikewave gw …`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use spikewave::device::Control;
+use spikewave::gw::bank::Bank;
+use spikewave::gw::search::{Search, Templates};
+use spikewave::gw::strain::{Strain, TemplateFile};
+use spikewave::{Error, Result};
+
+use super::{DeviceArgs, interrupt, print, print_json, progress};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Says what strain files hold: samples, times, quality, gaps.
+    Info(InfoArgs),
+    /// The power spectral density of a file's noise.
+    Psd(PsdArgs),
+    /// The distance to which each detector sees a binary of neutron stars.
+    Range(InfoArgs),
+    /// The stretches of good data.
+    Segments(SegmentsArgs),
+    /// Whitens strain and writes it as NPY.
+    Whiten(WhitenArgs),
+    /// Searches the strain of two detectors by matched filter. Without files: the bundled simulated pair.
+    Search(SearchArgs),
+    /// Searches the strain of two detectors by a spiking detector. Without files: the bundled simulated pair.
+    Detect(DetectArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct InfoArgs {
+    /// GWOSC strain files.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PsdArgs {
+    /// A GWOSC strain file.
+    file: PathBuf,
+    /// Seconds of a window.
+    #[arg(long, default_value_t = 4.0)]
+    window_s: f64,
+    /// Combines windows by their median in place of their mean.
+    #[arg(long)]
+    median: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Compares with the f64 reference and fails if they differ by more than 3e-4 between 20 and 1800 Hz.
+    #[arg(long)]
+    check: bool,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SegmentsArgs {
+    /// A GWOSC strain file.
+    file: PathBuf,
+    /// The quality flag that must be set, by its name in the file.
+    #[arg(long)]
+    flag: Option<String>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct WhitenArgs {
+    /// A GWOSC strain file.
+    file: PathBuf,
+    /// official, truncated (inverse spectrum), or minimum-phase (causal).
+    #[arg(long, default_value = "official")]
+    method: String,
+    /// A zero-phase band-pass after it, in Hz, such as 43-300.
+    #[arg(long, value_name = "LOW-HIGH")]
+    band: Option<String>,
+    /// The NPY file to write: one row of f32 samples in units of the noise.
+    #[arg(long)]
+    output: PathBuf,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Compares with the f64 reference and fails if they differ by more than 5e-4 between 20 and 1800 Hz.
+    #[arg(long)]
+    check: bool,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Two detectors' files.
+#[derive(Debug, Args)]
+pub struct PairArgs {
+    /// Hanford's strain file.
+    #[arg(long, requires = "l1")]
+    h1: Option<PathBuf>,
+    /// Livingston's strain file.
+    #[arg(long, requires = "h1")]
+    l1: Option<PathBuf>,
+    /// The quality flag that must be set, by its name in the files.
+    #[arg(long)]
+    flag: Option<String>,
+}
+
+/// The simulated pair that comes with the program; see assets/gw/README.md.
+const BUNDLED: [(&str, &[u8]); 2] = [
+    (
+        "bundled H1",
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/H-H1_SIMULATED_4_V1-1400000000-32.hdf5")),
+    ),
+    (
+        "bundled L1",
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/L-L1_SIMULATED_4_V1-1400000000-32.hdf5")),
+    ),
+];
+
+impl PairArgs {
+    fn read(&self) -> Result<[Strain; 2]> {
+        match (&self.h1, &self.l1) {
+            (Some(h1), Some(l1)) => Ok([Strain::read(h1)?, Strain::read(l1)?]),
+            _ => {
+                let [a, b] = BUNDLED.map(|(name, bytes)| Strain::from_bytes(name, bytes.to_vec()));
+                Ok([a?, b?])
+            }
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    #[command(flatten)]
+    pair: PairArgs,
+    /// A template file: plus and cross polarisation at 1 Mpc.
+    #[arg(long, conflicts_with = "bank")]
+    template: Option<PathBuf>,
+    /// So many chirps of 5 to 80 solar masses. The default, where there is no template file, is 256.
+    #[arg(long, value_name = "N")]
+    bank: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Draws whitened strain, template, signal-to-noise and time-frequency map as a PNG.
+    #[arg(long, value_name = "OUT.png")]
+    plot: Option<PathBuf>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DetectArgs {
+    #[command(flatten)]
+    pair: PairArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Draws spike rasters, scores and triggers as a PNG.
+    #[arg(long, value_name = "OUT.png")]
+    plot: Option<PathBuf>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Info(args) => info(args),
+        Command::Psd(args) => super::gw_condition::psd(args),
+        Command::Range(args) => range(args),
+        Command::Segments(args) => segments(args),
+        Command::Whiten(args) => super::gw_condition::whiten(args),
+        Command::Search(args) => search(args),
+        Command::Detect(args) => super::gw_detect::run(args),
+    }
+}
+
+/// `{name: fraction}` of a mask's bits.
+fn fractions(mask: &spikewave::gw::strain::Mask) -> Value {
+    mask.names
+        .iter()
+        .enumerate()
+        .map(|(bit, name)| (name.clone(), json!(mask.fraction(bit))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn info(args: &InfoArgs) -> Result<()> {
+    let mut all = Vec::new();
+    let mut text = String::new();
+    for file in &args.files {
+        let s = Strain::read(file)?;
+        let gaps: Vec<Value> =
+            s.gaps().iter().map(|g| json!({"gps_start": g.gps_start, "gps_end": g.gps_end})).collect();
+        text += &format!(
+            "{}\n  detector {}, {} samples at {} Hz: {} s from GPS {}\n",
+            file.display(),
+            s.detector,
+            s.values.len(),
+            s.sample_rate_hz,
+            s.duration_s(),
+            s.gps_start
+        );
+        for (title, mask) in [("quality", Some(&s.quality)), ("injections", s.injections.as_ref())] {
+            let Some(mask) = mask else { continue };
+            let bits = mask.names.iter().enumerate();
+            let list: Vec<String> = bits.map(|(i, n)| format!("{n} {:.0} %", 100.0 * mask.fraction(i))).collect();
+            text += &format!("  {title}: {}\n", list.join(", "));
+        }
+        for gap in s.gaps() {
+            text +=
+                &format!("  gap: GPS {} to {} ({:.3} s)\n", gap.gps_start, gap.gps_end, gap.gps_end - gap.gps_start);
+        }
+        all.push(json!({
+            "file": file.display().to_string(),
+            "n": s.values.len(),
+            "sample_rate_hz": s.sample_rate_hz,
+            "gps_start": s.gps_start,
+            "duration_s": s.duration_s(),
+            "detector": s.detector,
+            "dq": fractions(&s.quality),
+            "injections": s.injections.as_ref().map(fractions),
+            "gaps": gaps,
+            "first": s.values.first().filter(|v| v.is_finite()),
+            "last": s.values.last().filter(|v| v.is_finite()),
+            "sum": s.values.iter().filter(|v| v.is_finite()).sum::<f64>(),
+        }));
+    }
+    if !args.json {
+        return print(&text);
+    }
+    // One file, one document; several, a list of them.
+    if let [one] = all.as_slice() { print_json(one) } else { print_json(&all) }
+}
+
+fn range(args: &InfoArgs) -> Result<()> {
+    let mut all = Vec::new();
+    let mut text = String::from("detector   GPS start     BNS range\n");
+    for file in &args.files {
+        let s = Strain::read(file)?;
+        let range = spikewave::gw::search::range_mpc(&s)?;
+        text += &format!("{:<8} {:>12}  {range:>8.1} Mpc\n", s.detector, s.gps_start);
+        all.push(json!({
+            "file": file.display().to_string(),
+            "detector": s.detector,
+            "gps_start": s.gps_start,
+            "range_mpc": range,
+        }));
+    }
+    if args.json { print_json(&all) } else { print(&text) }
+}
+
+fn segments(args: &SegmentsArgs) -> Result<()> {
+    let s = Strain::read(&args.file)?;
+    let segments = s.segments(args.flag.as_deref())?;
+    if args.json {
+        let list: Vec<Value> = segments
+            .iter()
+            .map(|g| json!({"gps_start": g.gps_start, "gps_end": g.gps_end, "start": g.start, "end": g.end}))
+            .collect();
+        return print_json(&json!({"detector": s.detector, "flag": args.flag, "segments": list}));
+    }
+    let mut text = format!("{} stretches of good data\n", segments.len());
+    for g in &segments {
+        text += &format!(
+            "  GPS {} to {}  ({} s, {} samples)\n",
+            g.gps_start,
+            g.gps_end,
+            g.gps_end - g.gps_start,
+            g.samples()
+        );
+    }
+    print(&text)
+}
+
+/// Says which device runs and why, on standard error so that results stay alone on standard output.
+pub fn announce(device: &spikewave::Device) {
+    eprintln!("device: {}", device.name());
+}
+
+fn search(args: &SearchArgs) -> Result<()> {
+    let started = Instant::now();
+    let cancel = interrupt();
+    let strains = args.pair.read()?;
+    let templates = match &args.template {
+        Some(path) => Templates::File(Box::new(TemplateFile::read(path)?)),
+        None => Templates::Bank(Bank::new(args.bank.unwrap_or(256))?),
+    };
+    if let Some(path) = &args.plot {
+        writable(path)?;
+    }
+    let device = args.device.open()?;
+    announce(&device);
+    let mut search = Search::new(&device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
+    let setup_ms = started.elapsed().as_secs_f64() * 1e3 - search.warmup_s * 1e3;
+    let bar = progress(false);
+    bar.set_message("templates");
+    let control = Control { cancel, ..Control::default() };
+    let result = search.run(&control, &|done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    drop(search);
+    if let Some(path) = &args.plot {
+        spikewave::gw::figure::search([&strains[0], &strains[1]], &result, path)?;
+    }
+    let stats = device.stats();
+    if args.json {
+        let detectors: serde_json::Map<String, Value> = result
+            .names
+            .iter()
+            .zip(&result.found)
+            .map(|(name, found)| (name.clone(), serde_json::to_value(found).unwrap_or(Value::Null)))
+            .collect();
+        return print_json(&json!({
+            "device": device.name(),
+            "detectors": detectors,
+            "delay_ms": result.delay_ms,
+            "network_snr": result.network_snr,
+            "coherent_snr": result.coherent_snr,
+            "coherent_sign": result.coherent_sign,
+            "template": result.template,
+            "searched_s": result.searched_s,
+            "template_seconds": result.template_seconds,
+            "timing": {
+                "setup_ms": setup_ms,
+                "warmup_ms": result.warmup_s * 1e3,
+                "run_ms": result.run_s * 1e3,
+                "total_ms": started.elapsed().as_secs_f64() * 1e3,
+            },
+            "memory": {"peak_bytes": result.peak_bytes, "budget_bytes": stats.memory.budget_bytes},
+            "created_after_warmup": result.created,
+        }));
+    }
+    let t = &result.template;
+    let mut text = format!(
+        "{} template{} against {:.0} s of {} and {} data\n\n",
+        templates.count(),
+        if templates.count() == 1 { "" } else { "s" },
+        result.searched_s,
+        result.names[0],
+        result.names[1]
+    );
+    text += "detector      SNR    GPS time of merger   effective distance   BNS range\n";
+    for (name, f) in result.names.iter().zip(&result.found) {
+        text += &format!(
+            "{name:<8} {:>8.3}      {:>15.4}          {:>6.0} Mpc    {:>5.1} Mpc\n",
+            f.snr, f.gps_time, f.effective_distance_mpc, f.range_mpc
+        );
+    }
+    text += &format!(
+        "\nnetwork SNR {:.2}; coherent {:.2} with {} {}; {} - {}: {:+.2} ms\n",
+        result.network_snr,
+        result.coherent_snr,
+        result.names[1],
+        if result.coherent_sign < 0.0 { "upside down" } else { "upright" },
+        result.names[1],
+        result.names[0],
+        result.delay_ms
+    );
+    text += &format!(
+        "template: {:.1} + {:.1} solar masses, spins {:.2} and {:.2} ({}, {} {})\n",
+        t.masses[0], t.masses[1], t.spins[0], t.spins[1], t.model, t.source, t.index
+    );
+    text += &format!(
+        "time: {:.0} ms to set up, {:.0} ms to warm up, {:.0} ms to run ({:.0} template-seconds a second); memory: {} of {}\n",
+        setup_ms,
+        result.warmup_s * 1e3,
+        result.run_s * 1e3,
+        result.template_seconds / result.run_s,
+        spikewave::bytes(result.peak_bytes),
+        spikewave::bytes(stats.memory.budget_bytes)
+    );
+    if let Some(path) = &args.plot {
+        text += &format!("picture: {}\n", path.display());
+    }
+    print(&text)
+}
+
+/// Refuses a path that cannot be written before the work is done, not after it.
+pub fn writable(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let meta = std::fs::metadata(folder).map_err(|e| Error::file(folder, e))?;
+    if !meta.is_dir() {
+        return Err(Error::file(folder, "is not a folder"));
+    }
+    if meta.permissions().readonly() {
+        return Err(Error::file(folder, "cannot be written to"));
+    }
+    Ok(())
+}

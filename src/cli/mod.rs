@@ -1,0 +1,149 @@
+//! The program: one file a subcommand. No logic of its own beyond reading arguments and printing results.
+
+mod bench;
+mod devices;
+mod gw;
+mod gw_condition;
+mod gw_detect;
+mod warmup;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use spikewave::device::{CancelToken, Choice, DeviceOptions, parse_size};
+use spikewave::{Device, Error, Result};
+
+/// Portable GPU kernels for spikes and waveforms.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 110, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the devices of this machine, which one `auto` chooses, and why.
+    Devices(devices::Args),
+    /// Compiles and tries every kernel, in six stages.
+    Warmup(warmup::Args),
+    /// Gravitational waves: reads strain, conditions it, and searches it.
+    #[command(subcommand)]
+    Gw(gw::Command),
+    /// Runs one benchmark on the inputs of a peer (see benches/peers/README.md).
+    Bench(bench::Args),
+}
+
+/// Which device runs it, and within what memory.
+#[derive(Debug, Args)]
+struct DeviceArgs {
+    /// auto, cpu, gpu (hardware only), or part of an adapter's name as `spikewave devices` prints it.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
+    /// The most memory to use, such as 512MiB or 2GB.
+    #[arg(long, value_name = "SIZE")]
+    memory_budget: Option<String>,
+    /// Threads of the native path and of shader compilation.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Uses a driver even if it fails a known answer.
+    #[arg(long)]
+    force: bool,
+}
+
+impl DeviceArgs {
+    fn options(&self) -> Result<DeviceOptions> {
+        Ok(DeviceOptions {
+            choice: self.device.parse::<Choice>()?,
+            memory_budget: self.memory_budget.as_deref().map(parse_size).transpose()?,
+            threads: self.threads,
+            force: self.force,
+            ..DeviceOptions::default()
+        })
+    }
+
+    fn open(&self) -> Result<Device> {
+        Device::open(&self.options()?)
+    }
+}
+
+/// The token that Ctrl-C cancels. A second Ctrl-C ends the program at once.
+fn interrupt() -> CancelToken {
+    static TOKEN: OnceLock<CancelToken> = OnceLock::new();
+    TOKEN
+        .get_or_init(|| {
+            let token = CancelToken::new();
+            let handler = token.clone();
+            let installed = ctrlc::set_handler(move || {
+                if handler.is_cancelled() {
+                    std::process::exit(130);
+                }
+                handler.cancel();
+            });
+            if let Err(error) = installed {
+                log::warn!("Ctrl-C will not be handled gracefully: {error}");
+            }
+            token
+        })
+        .clone()
+}
+
+/// A progress bar on a terminal, nothing in a pipe. Shown only when the work takes longer than a blink.
+fn progress(quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{msg:<28} [{bar:40}] {percent:>3}% {eta:>4}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Prints to standard output; a reader that has gone away is not an error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::file("standard output", e)),
+        _ => Ok(()),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::Internal(e.to_string()))?;
+    print(&(text + "\n"))
+}
+
+/// The exit status of an error: 2 arguments, 3 input, 4 no such device, 5 memory, 6 the device failed, 130 interrupted.
+fn status(error: &Error) -> u8 {
+    match error {
+        Error::InvalidArgument { .. } | Error::Unsupported { .. } => 2,
+        Error::File { .. } => 3,
+        Error::NoAdapter { .. } | Error::DriverBroken { .. } => 4,
+        Error::OverBudget { .. } | Error::OutOfMemory { .. } => 5,
+        Error::DeviceLost { .. } | Error::Corrupted { .. } | Error::Timeout { .. } | Error::Kernel { .. } => 6,
+        Error::Cancelled => 130,
+        _ => 1,
+    }
+}
+
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Devices(args) => devices::run(&args),
+        Command::Warmup(args) => warmup::run(&args),
+        Command::Gw(command) => gw::run(&command),
+        Command::Bench(args) => bench::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("spikewave: {error}");
+            ExitCode::from(status(&error))
+        }
+    }
+}

@@ -1,0 +1,761 @@
+//! The matched-filter search of two detectors.
+//!
+//! Per segment of data that both detectors have: the noise's spectrum and the data's spectrum are made on the device
+//! ([`Network`]); then each template is correlated with both detectors' data, and the loudest joint peak within the
+//! light's travel time is looked for. A single template runs at the full rate. A bank runs at a lower rate first, which
+//! loses only the part of each template's power above that band, and the loudest templates are then evaluated again at
+//! the full rate and over the full band, so the result is that of a full search of those.
+//!
+//! The recipe is that of the GWOSC event tutorial (see [`super::exact`]), with two differences, both below 0.002 in the
+//! signal-to-noise ratio of the events tested: data and template pass a 15 Hz high-pass before they become f32, and
+//! frequencies below 10 Hz do not count.
+
+use num_complex::{Complex32, Complex64};
+use rayon::prelude::*;
+use rustfft::FftPlanner;
+use serde::Serialize;
+
+use super::bank::Bank;
+use super::exact::TAPER;
+use super::filter::{self, Filter};
+use super::spectrum::{Symmetry, Welch, Window};
+use super::strain::{Strain, TemplateFile};
+use crate::device::{Control, Device, Prepared, Stats};
+use crate::kernel::Tensor;
+use crate::ops::{self, Average, Bins, Correlate, Fft, Weight, WelchWindows};
+use crate::recording::Recording;
+use crate::{Error, Result};
+
+/// Frequencies below this do not count, in Hz: the detectors' noise rises steeply, and the high-pass has removed it.
+const LOW_HZ: f64 = 10.0;
+/// Where the templates of a bank begin, in Hz.
+const BANK_LOW_HZ: f64 = 20.0;
+/// The sample rate of a bank's first pass, in Hz. Complex samples at this rate hold all frequencies below it.
+const COARSE_HZ: f64 = 1024.0;
+/// The longest stretch that is searched at once, in seconds; longer data are cut into overlapping ones, each with its own
+/// spectrum of the noise, which drifts over minutes.
+const BLOCK_S: f64 = 64.0;
+/// The shortest stretch that is searched, in seconds: fewer than three windows give no spectrum worth the name.
+const LEAST_S: f64 = 8.0;
+/// The light's travel time between Hanford and Livingston, in seconds.
+pub const LIGHT_TRAVEL_S: f64 = 0.010;
+/// Templates whose first-pass network power is within this of the loudest are evaluated again at the full rate.
+const AGAIN: f32 = 0.94;
+/// At most so many.
+const AGAIN_MOST: usize = 16;
+/// Templates that are filtered at once, at most: on the native path their series then stay within the caches.
+const TILE: usize = 16;
+
+/// What the data are compared with.
+#[derive(Debug, Clone)]
+pub enum Templates {
+    /// The waveform of a template file.
+    File(Box<TemplateFile>),
+    /// A bank of chirps.
+    Bank(Bank),
+}
+
+impl Templates {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::File(_) => 1,
+            Self::Bank(bank) => bank.templates().len(),
+        }
+    }
+
+    /// What is known of one.
+    pub fn describe(&self, index: usize) -> TemplateInfo {
+        match self {
+            Self::File(file) => TemplateInfo {
+                source: "file",
+                index,
+                masses: file.masses,
+                spins: file.spins,
+                model: file.approximant.clone().unwrap_or_else(|| "unknown".into()),
+            },
+            Self::Bank(bank) => {
+                let b = bank.templates()[index].binary();
+                TemplateInfo {
+                    source: "bank",
+                    index,
+                    masses: [b.mass1, b.mass2],
+                    spins: [b.spin1, b.spin2],
+                    model: "IMRPhenomD".into(),
+                }
+            }
+        }
+    }
+
+    /// Twice the plus polarisation's spectrum at 1 Mpc, in strain per Hz, for the positive frequencies of `n` samples, with
+    /// the merger at sample 0 and behind the high-pass that the data have passed.
+    fn spectrum(&self, index: usize, n: usize, rate: f64) -> Result<Vec<Complex64>> {
+        match self {
+            Self::File(file) => file_spectrum(file, n, rate),
+            Self::Bank(bank) => {
+                let mut spectrum = bank.templates()[index].spectrum(n, rate, BANK_LOW_HZ)?;
+                let high_pass = Filter::high_pass(filter::HIGH_PASS_ORDER, filter::HIGH_PASS_HZ, rate)?;
+                for (k, value) in spectrum.iter_mut().enumerate() {
+                    // Above the tenth harmonic of its corner the filter is 1 to 1e-16.
+                    let f = k as f64 * rate / n as f64;
+                    let gain = if f < 10.0 * filter::HIGH_PASS_HZ { high_pass.amplitude(f, rate).powi(2) } else { 1.0 };
+                    *value *= 2.0 * gain;
+                }
+                Ok(spectrum)
+            }
+        }
+    }
+}
+
+/// A template file's spectrum; see [`Templates::spectrum`].
+fn file_spectrum(file: &TemplateFile, n: usize, rate: f64) -> Result<Vec<Complex64>> {
+    if file.sample_rate_hz != rate {
+        let why = format!("it has {} samples a second, and the data have {rate}", file.sample_rate_hz);
+        return Err(Error::invalid("template", why));
+    }
+    let have = file.plus.len();
+    // The merger is in the middle, and stays there.
+    let length = have.min(n);
+    let (from, to) = ((have - length) / 2, (n - length) / 2);
+    let taper = Window::Tukey(TAPER).samples(length, Symmetry::Symmetric);
+    let high_pass = Filter::high_pass(filter::HIGH_PASS_ORDER, filter::HIGH_PASS_HZ, rate)?;
+    let (plus, cross) = (high_pass.zero_phase(&file.plus)?, high_pass.zero_phase(&file.cross)?);
+    let mut buffer = vec![Complex64::ZERO; n];
+    for (i, taper) in taper.iter().enumerate() {
+        buffer[to + i] = Complex64::new(plus[from + i], cross[from + i]) * taper / rate;
+    }
+    buffer.rotate_left(to + have / 2 - from);
+    FftPlanner::new().plan_fft_forward(n).process(&mut buffer);
+    // Quarter-cycle polarisations put all of h₊ + i h× on one side of the spectrum.
+    let half = n / 2 + 1;
+    let positive: Vec<Complex64> = buffer[..half].to_vec();
+    let negative: Vec<Complex64> = (0..half).map(|k| buffer[(n - k) % n].conj()).collect();
+    let power = |s: &[Complex64]| s.iter().map(Complex64::norm_sqr).sum::<f64>();
+    let (p, m) = (power(&positive), power(&negative));
+    if p.min(m) > 1e-3 * p.max(m) {
+        return Err(Error::invalid(
+            "template",
+            "its polarisations are not a quarter cycle apart, as those of a binary whose spins are aligned",
+        ));
+    }
+    if !(p.max(m) > 0.0) {
+        return Err(Error::invalid("template", "it is zero"));
+    }
+    Ok(if p > m { positive } else { negative })
+}
+
+/// What a search found.
+#[derive(Debug, Clone, Serialize)]
+pub struct TemplateInfo {
+    /// `file` or `bank`.
+    pub source: &'static str,
+    /// Its number in the bank.
+    pub index: usize,
+    /// Component masses in the detector frame, in solar masses.
+    pub masses: [f64; 2],
+    /// Aligned spins, dimensionless.
+    pub spins: [f64; 2],
+    /// The waveform model.
+    pub model: String,
+}
+
+/// One detector's part of the loudest joint peak.
+#[derive(Debug, Clone, Serialize)]
+pub struct Found {
+    /// Signal-to-noise ratio.
+    pub snr: f64,
+    /// GPS time of the merger.
+    pub gps_time: f64,
+    /// Distance of an optimally placed and oriented source as loud, in Mpc.
+    pub effective_distance_mpc: f64,
+    /// Distance to which the detector sees a neutron-star binary (1.4 + 1.4 solar masses, SNR 8, sky average), in Mpc.
+    pub range_mpc: f64,
+    /// Phase of the signal against the template, in radians.
+    pub phase: f64,
+}
+
+/// The two series of the winning template about its peak, for pictures.
+#[derive(Debug, Clone, Default)]
+pub struct Series {
+    /// GPS time of the first sample.
+    pub gps_start: f64,
+    /// Signal-to-noise ratio of each detector at the full rate.
+    pub snr: [Vec<f32>; 2],
+    /// Twice the plus spectrum of the winning template; see [`Templates`].
+    pub template: Vec<Complex64>,
+}
+
+/// The result of a search.
+#[derive(Debug, Clone)]
+pub struct SearchResult {
+    /// Names of the two detectors.
+    pub names: [String; 2],
+    /// What each saw.
+    pub found: [Found; 2],
+    /// Arrival at the second detector minus arrival at the first, in ms.
+    pub delay_ms: f64,
+    /// Root of the sum of the squared signal-to-noise ratios.
+    pub network_snr: f64,
+    /// Signal-to-noise ratio of the two detectors' data added with that delay and one sign, weighted by sensitivity: what a
+    /// single amplitude and phase explain together.
+    pub coherent_snr: f64,
+    /// The sign with which the second detector's data are added: −1 for Hanford and Livingston means "seen upside down".
+    pub coherent_sign: f64,
+    /// The winning template.
+    pub template: TemplateInfo,
+    /// Seconds of coincident data that were searched.
+    pub searched_s: f64,
+    /// Templates times seconds of data, each detector counted.
+    pub template_seconds: f64,
+    /// The winning template's series.
+    pub series: Series,
+    /// Seconds: making the device's recordings ready, and running them.
+    pub warmup_s: f64,
+    /// See `warmup_s`.
+    pub run_s: f64,
+    /// The largest memory of the device during the search, in bytes.
+    pub peak_bytes: u64,
+    /// What the device created after its warmup: nothing, if all is well.
+    pub created: Created,
+}
+
+/// What a run created on the device.
+#[derive(Debug, Clone, Copy, Default, Serialize, PartialEq, Eq)]
+pub struct Created {
+    /// Pipelines.
+    pub pipelines: u64,
+    /// Buffers.
+    pub buffers: u64,
+    /// Bind groups.
+    pub bind_groups: u64,
+}
+
+impl Created {
+    /// What happened between two readings of the counters.
+    pub fn between(before: &Stats, after: &Stats) -> Self {
+        Self {
+            pipelines: after.pipelines_created - before.pipelines_created,
+            buffers: after.memory.buffers_created - before.memory.buffers_created,
+            bind_groups: after.bind_groups_created - before.bind_groups_created,
+        }
+    }
+}
+
+/// The distance in Mpc to which a detector sees a binary of two neutron stars of 1.4 solar masses, averaged over the sky.
+///
+/// # Errors
+/// `InvalidArgument` if there are not 4 s of good data in one stretch.
+pub fn range_mpc(strain: &Strain) -> Result<f64> {
+    let rate = strain.sample_rate_hz;
+    let stretches: Vec<&[f64]> = strain.segments(None)?.iter().map(|s| s.of(&strain.values)).collect();
+    Welch::official(rate).estimate(&stretches, rate)?.range_mpc(1.4, 1.4)
+}
+
+/// A stretch of data that both detectors have without a gap.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stretch {
+    /// First sample in each detector's file.
+    pub start: [usize; 2],
+    /// Samples.
+    pub n: usize,
+    /// GPS time of the first.
+    pub gps_start: f64,
+}
+
+/// The stretches of good data that both have, in order of time.
+///
+/// # Errors
+/// `InvalidArgument` if the rates differ, or the files have no 8 s of good data in common.
+pub fn coincident(strains: [&Strain; 2], flag: Option<&str>) -> Result<Vec<Stretch>> {
+    let [a, b] = strains;
+    let rate = a.sample_rate_hz;
+    if rate != b.sample_rate_hz {
+        let why = format!("{} has {rate} samples a second and {} has {}", a.detector, b.detector, b.sample_rate_hz);
+        return Err(Error::invalid("strain", why));
+    }
+    let span = |s: &Strain| format!("{} covers GPS {} to {}", s.detector, s.gps_start, s.gps_start + s.duration_s());
+    let shift = ((b.gps_start - a.gps_start) * rate).round() as i64;
+    let mut out = Vec::new();
+    for sa in a.segments(flag)? {
+        for sb in b.segments(flag)? {
+            let start = (sa.start as i64).max(sb.start as i64 + shift);
+            let end = (sa.end as i64).min(sb.end as i64 + shift);
+            if (end - start) as f64 >= LEAST_S * rate {
+                let gps_start = a.gps_start + start as f64 / rate;
+                let starts = [start as usize, (start - shift) as usize];
+                out.push(Stretch { start: starts, n: (end - start) as usize, gps_start });
+            }
+        }
+    }
+    if out.is_empty() {
+        let apart = b.gps_start >= a.gps_start + a.duration_s() || a.gps_start >= b.gps_start + b.duration_s();
+        let what =
+            if apart { "they do not overlap in time".into() } else { format!("no {LEAST_S} s of good data in common") };
+        return Err(Error::invalid("strain", format!("{}; {}; {what}", span(a), span(b))));
+    }
+    out.sort_by(|x, y| x.gps_start.total_cmp(&y.gps_start));
+    Ok(out)
+}
+
+/// Cuts a stretch into blocks of one length that overlap by their tapers. A stretch up to twice the block's length stays
+/// within it, so that its spectrum is of all of it.
+fn blocks(stretch: &Stretch, rate: f64) -> Vec<Stretch> {
+    let longest = (BLOCK_S * rate) as usize;
+    // An even length, of which the coarse rate is a whole fraction.
+    let unit = 2 * coarse_factor(rate);
+    if stretch.n <= longest {
+        return vec![Stretch { n: stretch.n / unit * unit, ..stretch.clone() }];
+    }
+    let n = longest / unit * unit;
+    let step = n - 2 * edge(n);
+    let count = (stretch.n - n).div_ceil(step) + 1;
+    (0..count)
+        .map(|i| {
+            let at = (i * step).min(stretch.n - n);
+            Stretch { start: stretch.start.map(|s| s + at), n, gps_start: stretch.gps_start + at as f64 / rate }
+        })
+        .collect()
+}
+
+/// Samples on each side that the taper takes.
+fn edge(n: usize) -> usize {
+    (n as f64 * TAPER / 2.0).ceil() as usize
+}
+
+fn coarse_factor(rate: f64) -> usize {
+    ((rate / COARSE_HZ) as usize).max(1)
+}
+
+/// The recording that turns both detectors' conditioned strain into densities and spectra.
+#[derive(Debug)]
+struct Network {
+    strain: [Tensor<f32>; 2],
+    psd: [Tensor<f32>; 2],
+    spectrum: [Tensor<Complex32>; 2],
+}
+
+/// Samples of a Welch window: 4 s, or a third of a shorter block's length, so that there are five windows.
+fn welch_length(n: usize, rate: f64) -> usize {
+    ((4.0 * rate) as usize).min(n / 3) / 2 * 2
+}
+
+impl Network {
+    fn record(rec: &mut Recording, n: usize, rate: f64) -> Result<Self> {
+        let length = welch_length(n, rate);
+        let taper = Window::Blackman.samples(length, Symmetry::Symmetric);
+        let power: f64 = taper.iter().map(|w| w * w).sum();
+        let starts: Vec<u32> = (0..=n - length).step_by(length / 2).map(|s| s as u32).collect();
+        let window: Vec<f32> = taper.iter().map(|w| *w as f32).collect();
+        let welch = WelchWindows {
+            starts: &starts,
+            window: &window,
+            average: Average::Mean,
+            scale: (1.0 / (rate * power)) as f32,
+        };
+        let tukey: Vec<f32> = Window::Tukey(TAPER).samples(n, Symmetry::Symmetric).iter().map(|w| *w as f32).collect();
+        let mut one = |name: &str| -> Result<(Tensor<f32>, Tensor<f32>, Tensor<Complex32>)> {
+            let strain = rec.input(format!("{name} strain"), n)?;
+            let psd = ops::welch(rec, strain, &welch)?;
+            rec.download(psd)?;
+            let tapered = ops::windowed(rec, strain, &[0], &tukey)?;
+            let spectrum = rec.scratch(format!("{name} spectrum"), n / 2 + 1)?;
+            ops::rfft(rec, n, tapered, spectrum)?;
+            rec.download(spectrum)?;
+            Ok((strain, psd, spectrum))
+        };
+        let (a, b) = (one("first")?, one("second")?);
+        Ok(Self { strain: [a.0, b.0], psd: [a.1, b.1], spectrum: [a.2, b.2] })
+    }
+}
+
+/// The recording that filters a tile of templates.
+#[derive(Debug)]
+struct Tile {
+    psd: [Tensor<f32>; 2],
+    spectrum: [Tensor<Complex32>; 2],
+    templates: Tensor<Complex32>,
+    norm: Tensor<f32>,
+    series: Option<[Tensor<Complex32>; 2]>,
+    peaks: ops::CoincidentPeaks,
+    rows: usize,
+    /// Samples of the data for each sample of the series.
+    factor: usize,
+}
+
+impl Tile {
+    /// `factor` 1: the full rate, and the series come back; else the rate divided by it, peaks alone.
+    fn record(rec: &mut Recording, n: usize, rate: f64, rows: usize, factor: usize) -> Result<Self> {
+        let bins = n / 2 + 1;
+        let length = welch_length(n, rate);
+        let m = n / factor;
+        let keep = bins.min(m);
+        let templates = rec.input("templates", rows * bins)?;
+        let norm = rec.scratch("norms", rows * 2)?;
+        let low = (LOW_HZ * length as f64 / rate) as f32;
+        let mut one = |i: usize| -> Result<(Tensor<f32>, Tensor<Complex32>, Tensor<Complex32>)> {
+            let psd = rec.input("density", length / 2 + 1)?;
+            let x = rec.input("spectrum", bins)?;
+            let inverse = Weight::Inverse { scale: 1.0 };
+            let band = low..=(length / 2) as f32;
+            let weight = ops::spectral_weight(rec, psd, length, n, Bins::OneSided, inverse, band)?;
+            let scale = 4.0 / (n as f64 * rate);
+            ops::weighted_power(rec, templates, (bins, bins), weight, scale as f32, norm, (2, i))?;
+            let c = Correlate { x, weight, templates, rows, stride: bins, keep };
+            let product = ops::correlate(rec, c, m)?;
+            let z = rec.scratch("series", rows * m)?;
+            Fft::inverse(m).scale(1.0).record(rec, product, z)?;
+            Ok((psd, x, z))
+        };
+        let (a, b) = (one(0)?, one(1)?);
+        let reach = (LIGHT_TRAVEL_S * rate / factor as f64).ceil() as usize;
+        let margin = edge(n) / factor;
+        let range = margin..m - margin;
+        let peaks = ops::coincident_peak(rec, (a.2, b.2), norm, (rows, m), range, reach)?;
+        rec.download(peaks.power)?;
+        rec.download(peaks.at_a)?;
+        rec.download(peaks.at_b)?;
+        rec.download(norm)?;
+        let series = if factor == 1 {
+            rec.download(a.2)?;
+            rec.download(b.2)?;
+            Some([a.2, b.2])
+        } else {
+            None
+        };
+        Ok(Self { psd: [a.0, b.0], spectrum: [a.1, b.1], templates, norm, series, peaks, rows, factor })
+    }
+}
+
+/// The densities and spectra of one block, on the host between two recordings.
+struct Conditioned {
+    psd: [Vec<f32>; 2],
+    spectrum: [Vec<Complex32>; 2],
+}
+
+/// The recordings of all blocks of one length, ready to run.
+struct Ready {
+    n: usize,
+    network: (Network, Prepared),
+    tile: Option<(Tile, Prepared)>,
+    full: (Tile, Prepared),
+}
+
+/// A search that is ready to run.
+pub struct Search<'a> {
+    device: &'a Device,
+    strains: [&'a Strain; 2],
+    templates: &'a Templates,
+    blocks: Vec<Stretch>,
+    ready: Vec<Ready>,
+    /// Seconds that making ready took.
+    pub warmup_s: f64,
+}
+
+/// The loudest joint peak of one template in one block.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    power: f32,
+    template: usize,
+    block: usize,
+}
+
+impl<'a> Search<'a> {
+    /// Cuts the data, records, and makes ready within the device's memory budget: the tile of templates shrinks until it
+    /// fits.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for data that do not go together, `OverBudget` with the least budget that would do.
+    pub fn new(
+        device: &'a Device,
+        strains: [&'a Strain; 2],
+        templates: &'a Templates,
+        flag: Option<&str>,
+    ) -> Result<Self> {
+        let started = std::time::Instant::now();
+        let rate = strains[0].sample_rate_hz;
+        if rate < 4.0 * BANK_LOW_HZ {
+            return Err(Error::invalid(
+                "sample rate",
+                format!("{rate} Hz cannot hold a signal above {BANK_LOW_HZ} Hz"),
+            ));
+        }
+        let blocks: Vec<Stretch> = coincident(strains, flag)?.iter().flat_map(|s| blocks(s, rate)).collect();
+        let mut lengths: Vec<usize> = blocks.iter().map(|b| b.n).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let many = templates.count() > 1;
+        let mut ready = Vec::new();
+        for n in lengths {
+            let mut rec = device.recording("strain to spectra");
+            let network = Network::record(&mut rec, n, rate)?;
+            let network = (network, device.prepare(&rec).map_err(|e| with_least(e, n, rate, device))?);
+            let mut rec = device.recording("one template");
+            let full = Tile::record(&mut rec, n, rate, 1, 1)?;
+            let full = (full, device.prepare(&rec).map_err(|e| with_least(e, n, rate, device))?);
+            let tile = if many { Some(prepare_tile(device, n, rate, templates.count())?) } else { None };
+            ready.push(Ready { n, network, tile, full });
+        }
+        Ok(Self { device, strains, templates, blocks, ready, warmup_s: started.elapsed().as_secs_f64() })
+    }
+}
+
+/// The largest tile of templates that fits the budget.
+fn prepare_tile(device: &Device, n: usize, rate: f64, count: usize) -> Result<(Tile, Prepared)> {
+    let mut rows = TILE.min(count);
+    loop {
+        let mut rec = device.recording("a tile of templates");
+        let recorded = Tile::record(&mut rec, n, rate, rows, coarse_factor(rate))
+            .and_then(|tile| device.prepare(&rec).map(|prepared| (tile, prepared)));
+        match recorded {
+            Err(Error::OverBudget { .. } | Error::OutOfMemory { .. } | Error::Unsupported { .. }) if rows > 1 => {
+                rows /= 2
+            }
+            Err(error) => return Err(with_least(error, n, rate, device)),
+            Ok(ready) => return Ok(ready),
+        }
+    }
+}
+
+/// Adds to a refusal the least budget with which a search of `n` samples runs: all recordings, one template at a time.
+fn with_least(error: Error, n: usize, rate: f64, device: &Device) -> Error {
+    let least_of = || -> Result<u64> {
+        let mut network = device.recording("strain to spectra");
+        Network::record(&mut network, n, rate)?;
+        let mut full = device.recording("one template");
+        Tile::record(&mut full, n, rate, 1, 1)?;
+        let mut tile = device.recording("a tile of templates");
+        Tile::record(&mut tile, n, rate, 1, coarse_factor(rate))?;
+        Ok([network, full, tile].iter().map(|r| r.plan().peak_bytes()).sum())
+    };
+    match (error, least_of()) {
+        (Error::OverBudget { needed, in_use, limit, tensor, tensor_bytes, .. }, Ok(least)) => {
+            Error::OverBudget { needed, in_use, limit, tensor, tensor_bytes, least: Some(least) }
+        }
+        (error, _) => error,
+    }
+}
+
+/// The loudest part of each row: power, sample of the first series, sample of the second.
+fn loudest(outputs: &crate::device::Outputs, peaks: &ops::CoincidentPeaks) -> Result<Vec<(f32, u32, u32)>> {
+    let (power, at_a, at_b) = (outputs.get(peaks.power)?, outputs.get(peaks.at_a)?, outputs.get(peaks.at_b)?);
+    Ok(power
+        .chunks(peaks.parts)
+        .enumerate()
+        .map(|(row, parts)| {
+            let (best, _) = parts.iter().enumerate().fold(
+                (0, f32::MIN),
+                |(b, most), (i, p)| {
+                    if *p > most { (i, *p) } else { (b, most) }
+                },
+            );
+            let i = row * peaks.parts + best;
+            (power[i], at_a[i], at_b[i])
+        })
+        .collect())
+}
+
+fn to_f32(spectrum: &[Complex64]) -> impl Iterator<Item = Complex32> + '_ {
+    // The same power of two as the strain: the ratio of signal to noise does not see it, and f32 holds both.
+    let scale = 2f64.powi(filter::STRAIN_SCALE_LOG2);
+    spectrum.iter().map(move |v| Complex32::new((v.re * scale) as f32, (v.im * scale) as f32))
+}
+
+impl Search<'_> {
+    fn rate(&self) -> f64 {
+        self.strains[0].sample_rate_hz
+    }
+
+    /// Conditions a block in f64 and runs the recording that makes its densities and spectra.
+    fn condition(&mut self, block: usize, control: &Control<'_>) -> Result<Conditioned> {
+        let (rate, block) = (self.rate(), self.blocks[block].clone());
+        let conditioned: Vec<Vec<f32>> = (0..2)
+            .into_par_iter()
+            .map(|i| {
+                let values = &self.strains[i].values[block.start[i]..][..block.n];
+                Ok(filter::condition(values, rate)?.into_iter().map(|v| v as f32).collect())
+            })
+            .collect::<Result<_>>()?;
+        let ready = self.ready_for(block.n)?;
+        let (network, prepared) = &mut ready.network;
+        let feeds = [network.strain[0].feed(&conditioned[0]), network.strain[1].feed(&conditioned[1])];
+        let out = prepared.run(&feeds, control)?;
+        Ok(Conditioned {
+            psd: [out.get(network.psd[0])?.to_vec(), out.get(network.psd[1])?.to_vec()],
+            spectrum: [out.get(network.spectrum[0])?.to_vec(), out.get(network.spectrum[1])?.to_vec()],
+        })
+    }
+
+    fn ready_for(&mut self, n: usize) -> Result<&mut Ready> {
+        self.ready.iter_mut().find(|r| r.n == n).ok_or_else(|| Error::Internal("no recording of this length".into()))
+    }
+
+    /// The loudest candidates of a bank in one block, by the coarse pass.
+    fn coarse(
+        &mut self,
+        block: usize,
+        data: &Conditioned,
+        control: &Control<'_>,
+        done: &dyn Fn(usize),
+    ) -> Result<Vec<Candidate>> {
+        let (n, rate, templates) = (self.blocks[block].n, self.rate(), self.templates);
+        let bins = n / 2 + 1;
+        let Some((tile, prepared)) = &mut self.ready_for(n)?.tile else {
+            return Ok(vec![Candidate { power: f32::MAX, template: 0, block }]);
+        };
+        let mut found = Vec::new();
+        let mut spectra = vec![Complex32::ZERO; tile.rows * bins];
+        for first in (0..templates.count()).step_by(tile.rows) {
+            let count = tile.rows.min(templates.count() - first);
+            spectra.par_chunks_mut(bins).enumerate().try_for_each(|(i, row)| -> Result<()> {
+                // A last tile that is not full repeats its last template: every row of it is a valid one.
+                let spectrum = templates.spectrum(first + i.min(count - 1), n, rate)?;
+                row.iter_mut().zip(to_f32(&spectrum)).for_each(|(to, from)| *to = from);
+                Ok(())
+            })?;
+            let out = prepared.run(&tile.feeds(data, &spectra), control)?;
+            let rows = loudest(&out, &tile.peaks)?;
+            found.extend(rows[..count].iter().enumerate().map(|(i, (power, _, _))| Candidate {
+                power: *power,
+                template: first + i,
+                block,
+            }));
+            done(first + count);
+        }
+        Ok(found)
+    }
+
+    /// Runs the search; `progress` is told templates done and in all, over all blocks.
+    ///
+    /// # Errors
+    /// As [`Prepared::run`].
+    pub fn run(&mut self, control: &Control<'_>, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<SearchResult> {
+        let started = std::time::Instant::now();
+        let before = self.device.stats();
+        let count = self.templates.count();
+        let total = count * self.blocks.len();
+        let mut candidates = Vec::new();
+        let mut kept: Option<(usize, Conditioned)> = None;
+        for block in 0..self.blocks.len() {
+            let data = self.condition(block, control)?;
+            candidates.extend(self.coarse(block, &data, control, &|done| progress(block * count + done, total))?);
+            kept = Some((block, data));
+        }
+        candidates.sort_by(|a, b| b.power.total_cmp(&a.power).then(a.template.cmp(&b.template)));
+        let most = candidates.first().map_or(0.0, |c| c.power);
+        // A single template has one candidate a block, all of which are evaluated at the full rate.
+        let again = if count > 1 { AGAIN_MOST } else { candidates.len() };
+        candidates.retain(|c| c.power >= most * AGAIN);
+        candidates.truncate(again);
+
+        let mut best: Option<Full> = None;
+        for candidate in &candidates {
+            let data = match kept.take() {
+                Some((block, data)) if block == candidate.block => data,
+                _ => self.condition(candidate.block, control)?,
+            };
+            let full = self.full(candidate, &data, control)?;
+            kept = Some((candidate.block, data));
+            if best.as_ref().is_none_or(|b| full.power > b.power) {
+                best = Some(full);
+            }
+        }
+        let best = best.ok_or_else(|| Error::Internal("a search without candidates".into()))?;
+        let run_s = started.elapsed().as_secs_f64();
+        let after = self.device.stats();
+        let rate = self.rate();
+        let searched: f64 = self.blocks.iter().map(|b| b.n as f64 / rate).sum();
+        let mut found = best.found;
+        for (found, strain) in found.iter_mut().zip(self.strains) {
+            found.range_mpc = range_mpc(strain)?;
+        }
+        Ok(SearchResult {
+            names: self.strains.map(|s| s.detector.clone()),
+            delay_ms: (found[1].gps_time - found[0].gps_time) * 1e3,
+            network_snr: found.iter().map(|f| f.snr * f.snr).sum::<f64>().sqrt(),
+            found,
+            coherent_snr: best.coherent.0,
+            coherent_sign: best.coherent.1,
+            template: self.templates.describe(best.template),
+            searched_s: searched,
+            template_seconds: searched * 2.0 * count as f64,
+            series: best.series,
+            warmup_s: self.warmup_s,
+            run_s,
+            peak_bytes: after.memory.peak_bytes,
+            created: Created::between(&before, &after),
+        })
+    }
+
+    /// One candidate at the full rate.
+    fn full(&mut self, candidate: &Candidate, data: &Conditioned, control: &Control<'_>) -> Result<Full> {
+        let (rate, block) = (self.rate(), self.blocks[candidate.block].clone());
+        let spectrum = self.templates.spectrum(candidate.template, block.n, rate)?;
+        let row: Vec<Complex32> = to_f32(&spectrum).collect();
+        let (tile, prepared) = &mut self.ready_for(block.n)?.full;
+        let out = prepared.run(&tile.feeds(data, &row), control)?;
+        let (power, a, b) = loudest(&out, &tile.peaks)?[0];
+        let norm = out.get(tile.norm)?;
+        let series = tile.series.ok_or_else(|| Error::Internal("the full rate downloads its series".into()))?;
+        let z = [out.get(series[0])?, out.get(series[1])?];
+        let at = [a as usize, b as usize];
+        // The scale of 4Δf/n² in the norm: σ² = Δf·Σ|T|²/S = Δf·(4/(n·rate))/norm.
+        let sigma = [0, 1].map(|i| {
+            let n = block.n as f64;
+            ((rate / n) * 4.0 / (n * rate) / f64::from(norm[i])).sqrt()
+        });
+        let rho = |i: usize, t: usize| {
+            let z = Complex64::new(f64::from(z[i][t].re), f64::from(z[i][t].im));
+            z * f64::from(norm[i]).sqrt()
+        };
+        let found = [0, 1].map(|i| {
+            let (snr, phase) = rho(i, at[i]).to_polar();
+            Found {
+                snr,
+                gps_time: block.gps_start + at[i] as f64 / rate,
+                effective_distance_mpc: sigma[i] / snr,
+                range_mpc: 0.0,
+                phase,
+            }
+        });
+        // One amplitude and phase for both detectors, up to a sign: the series add with weights σ, for every delay.
+        let reach = (LIGHT_TRAVEL_S * rate).ceil() as usize;
+        let margin = edge(block.n);
+        let near = |t: usize| t.saturating_sub(reach).max(margin)..(t + reach + 1).min(block.n - margin);
+        let length = sigma[0].hypot(sigma[1]);
+        let mut coherent = (0.0, 1.0);
+        for t in near(at[0]) {
+            for u in near(t) {
+                for sign in [1.0, -1.0] {
+                    let sum = (rho(0, t) * sigma[0] + rho(1, u) * sigma[1] * sign).norm() / length;
+                    if sum > coherent.0 {
+                        coherent = (sum, sign);
+                    }
+                }
+            }
+        }
+        let snr = [0, 1].map(|i| z[i].iter().map(|v| v.norm() * norm[i].sqrt()).collect());
+        let series = Series { gps_start: block.gps_start, snr, template: spectrum };
+        Ok(Full { power, template: candidate.template, found, coherent, series })
+    }
+}
+
+/// One template in one block at the full rate.
+struct Full {
+    power: f32,
+    template: usize,
+    found: [Found; 2],
+    coherent: (f64, f64),
+    series: Series,
+}
+
+impl Tile {
+    fn feeds<'d>(&self, data: &'d Conditioned, templates: &'d [Complex32]) -> [crate::device::Feed<'d>; 5] {
+        [
+            self.templates.feed(templates),
+            self.psd[0].feed(&data.psd[0]),
+            self.psd[1].feed(&data.psd[1]),
+            self.spectrum[0].feed(&data.spectrum[0]),
+            self.spectrum[1].feed(&data.spectrum[1]),
+        ]
+    }
+}
