@@ -2,6 +2,7 @@
 //!
 //! Ops never name a device: they choose variants and tile sizes by the recording's capabilities.
 
+mod conv1d;
 mod copy2d;
 mod correlate;
 mod elementwise;
@@ -10,12 +11,14 @@ mod fill;
 pub mod lif;
 mod peak;
 mod reduce;
+mod temporal_contrast;
 mod refine;
 mod spectral_weight;
 mod transpose;
 mod weighted_power;
 mod welch;
 
+pub use conv1d::{Conv1d, Filters, Padding, conv1d};
 pub use copy2d::{Destination, Source, copy2d, pad_rows};
 pub use correlate::{Correlate, correlate};
 pub use elementwise::{
@@ -26,6 +29,9 @@ pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use fill::fill;
 pub use peak::{CoincidentPeaks, Peaks, coincident_peak, peak};
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
+pub use temporal_contrast::{
+    Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,
+};
 pub use refine::{REFINED, refine};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
 pub use transpose::transpose;
