@@ -16,6 +16,7 @@ mod difference_std;
 mod extremum;
 mod fft;
 mod fft_chirp;
+mod fft_peak;
 mod fft_real;
 mod fill;
 mod lanes;
