@@ -17,3 +17,17 @@ pub use refine::{REFINED, refine};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
 pub use weighted_power::weighted_power;
 pub use welch::{Average, WelchWindows, welch, windowed};
+mod copy2d;
+mod elementwise;
+mod fill;
+mod reduce;
+mod transpose;
+
+pub use copy2d::{Destination, Source, copy2d, pad_rows};
+pub use elementwise::{
+    Conjugate, abs, add, axpby, complex_abs, complex_axpby, complex_mul, complex_norm_sqr, complex_scale, mul,
+    scale_offset, square, sub,
+};
+pub use fill::fill;
+pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
+pub use transpose::transpose;

@@ -5,7 +5,13 @@
 
 mod coincident_peak;
 mod correlate;
+mod binary;
 mod canary;
+mod complex_abs;
+mod complex_binary;
+mod complex_scale;
+mod copy2d;
+mod extremum;
 mod fill;
 mod peak;
 mod refine;
@@ -13,6 +19,12 @@ mod spectral_weight;
 mod welch_average;
 mod weighted_power;
 mod welch_window;
+mod parallel;
+mod reduce;
+mod scan;
+mod scan_add;
+mod transpose;
+mod unary;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

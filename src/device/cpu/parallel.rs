@@ -1,0 +1,78 @@
+//! Loops over slices that several twins share.
+
+use rayon::prelude::*;
+
+/// Elements a task takes at once: large beside the cost of a task, small beside a core's share of the cache.
+const TASK: usize = 1 << 14;
+
+/// `y[i] = f(x[i])`.
+pub(super) fn map<X: Copy + Sync, Y: Send>(x: &[X], y: &mut [Y], f: impl Fn(X) -> Y + Sync) {
+    y.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(y, x)| {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = f(*x);
+        }
+    });
+}
+
+/// `y[i] = f(a[i], b[i % b.len()])`.
+pub(super) fn map_rows<A: Copy + Sync, B: Copy + Sync, Y: Send>(
+    a: &[A],
+    b: &[B],
+    y: &mut [Y],
+    f: impl Fn(A, B) -> Y + Sync,
+) {
+    y.par_chunks_mut(TASK).zip(a.par_chunks(TASK)).enumerate().for_each(|(task, (mut y, mut a))| {
+        let mut at = task * TASK % b.len();
+        while !y.is_empty() {
+            let n = y.len().min(b.len() - at);
+            let (y_now, y_rest) = y.split_at_mut(n);
+            let (a_now, a_rest) = a.split_at(n);
+            for ((y, a), b) in y_now.iter_mut().zip(a_now).zip(&b[at..at + n]) {
+                *y = f(*a, *b);
+            }
+            (y, a, at) = (y_rest, a_rest, 0);
+        }
+    });
+}
+
+/// How many items of `each` elements a task should take.
+pub(super) fn per_task(each: usize) -> usize {
+    (TASK / each.max(1)).max(1)
+}
+
+/// Defines a function that is compiled for AVX-512, for AVX2 and for the baseline, and picks by the processor.
+macro_rules! multiversioned {
+    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$doc])*
+        fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body($($arg: $ty),*) $(-> $ret)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? {
+                    body($($arg),*)
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? {
+                    body($($arg),*)
+                }
+                let has512 = is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl");
+                let fma = is_x86_feature_detected!("fma");
+                if has512 && fma {
+                    // SAFETY: the processor has these features.
+                    return unsafe { avx512($($arg),*) };
+                }
+                if is_x86_feature_detected!("avx2") && fma {
+                    // SAFETY: the processor has these features.
+                    return unsafe { avx2($($arg),*) };
+                }
+            }
+            body($($arg),*)
+        }
+    };
+}
+pub(super) use multiversioned;
