@@ -3,6 +3,7 @@
 pub mod condition;
 pub mod exact;
 pub mod filter;
+pub mod plot;
 pub mod spectrum;
 pub mod strain;
 pub mod synthetic;

@@ -19,6 +19,7 @@ pub use weighted_power::weighted_power;
 pub use welch::{Average, WelchWindows, welch, windowed};
 mod copy2d;
 mod elementwise;
+mod fft;
 mod fill;
 mod reduce;
 mod transpose;
@@ -28,6 +29,7 @@ pub use elementwise::{
     Conjugate, abs, add, axpby, complex_abs, complex_axpby, complex_mul, complex_norm_sqr, complex_scale, mul,
     scale_offset, square, sub,
 };
+pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use fill::fill;
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use transpose::transpose;

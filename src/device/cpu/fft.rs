@@ -1,0 +1,147 @@
+//! Twin of `shaders/fft.wgsl`, and the native complex transform of any length.
+//!
+//! Transforms are rustfft's, which picks AVX at run time. A block of rows is copied into a buffer that stays in the
+//! cache (scaled and multiplied on the way) and transformed from there into the result, so that memory sees each row
+//! once in and once out.
+
+use std::cell::RefCell;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use num_complex::Complex32;
+use rayon::prelude::*;
+use rustfft::{Fft, FftDirection, FftPlanner};
+
+use crate::kernel::fft::{Host, Params};
+
+const COLUMNS: u32 = 1;
+const SWAP_IN: u32 = 2;
+const SWAP_OUT: u32 = 4;
+const TWIDDLE: u32 = 8;
+const FILTER: u32 = 16;
+const FINE: usize = 1024;
+
+/// Elements of a block of rows: 128 KiB, so that block, result and scratch stay in a core's cache.
+const BLOCK: usize = 1 << 14;
+
+/// The plan for this length, made once a process.
+pub(super) fn plan(n: usize, direction: FftDirection) -> Arc<dyn Fft<f32>> {
+    static PLANNER: LazyLock<Mutex<FftPlanner<f32>>> = LazyLock::new(|| Mutex::new(FftPlanner::new()));
+    PLANNER.lock().unwrap_or_else(PoisonError::into_inner).plan_fft(n, direction)
+}
+
+/// Runs `f` with `len` elements of this thread's own memory, of any content. Not to be nested.
+pub(super) fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [Complex32]) -> R) -> R {
+    thread_local! {
+        static BUFFER: RefCell<Vec<Complex32>> = const { RefCell::new(Vec::new()) };
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < len {
+            buffer.resize(len, Complex32::ZERO);
+        }
+        f(&mut buffer[..len])
+    })
+}
+
+#[inline(always)]
+fn product(to: &mut [Complex32], x: &[Complex32], factors: Option<&[Complex32]>, scale: f32) {
+    match factors {
+        Some(factors) => {
+            for ((to, x), f) in to.iter_mut().zip(x).zip(factors) {
+                let (re, im) = (x.re * f.re - x.im * f.im, x.re * f.im + x.im * f.re);
+                *to = Complex32::new(re * scale, im * scale);
+            }
+        }
+        None if scale == 1.0 => to.copy_from_slice(x),
+        None => to.iter_mut().zip(x).for_each(|(to, x)| *to = x * scale),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn product_avx2(to: &mut [Complex32], x: &[Complex32], factors: Option<&[Complex32]>, scale: f32) {
+    product(to, x, factors, scale);
+}
+
+/// `to = x·factors·scale`, elementwise over one row.
+pub(super) fn load(to: &mut [Complex32], x: &[Complex32], factors: Option<&[Complex32]>, scale: f32) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the features were just found.
+        return unsafe { product_avx2(to, x, factors, scale) };
+    }
+    product(to, x, factors, scale);
+}
+
+/// Whole rows.
+fn rows(fft: &dyn Fft<f32>, p: &Params, a: Host<'_>) {
+    let n = p.n as usize;
+    let block = (BLOCK / n).max(1) * n;
+    let all = n * p.count as usize;
+    let scratch = fft.get_outofplace_scratch_len();
+    let factors = (p.flags & FILTER != 0).then_some(a.factors);
+    a.y[..all].par_chunks_mut(block).zip(a.x[..all].par_chunks(block)).for_each(|(y, x)| {
+        with_buffer(y.len() + scratch, |buffer| {
+            let (buffer, scratch) = buffer.split_at_mut(y.len());
+            if factors.is_some() {
+                for (to, x) in buffer.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+                    load(to, x, factors, p.scale);
+                }
+            } else {
+                load(buffer, x, None, p.scale);
+            }
+            fft.process_outofplace_with_scratch(buffer, y, scratch);
+        });
+    });
+}
+
+/// One pass of a longer transform, as the shader does it.
+fn pass(fft: &dyn Fft<f32>, p: &Params, a: Host<'_>) {
+    let (n, c1, c2) = (p.n as usize, p.c1 as usize, p.c2 as usize);
+    let stride = c1 * c2;
+    let whole = n * stride;
+    let all = n * p.count as usize;
+    let is = |flag: u32| p.flags & flag != 0;
+    let swap = |v: Complex32| Complex32::new(v.im, v.re);
+    let scratch = fft.get_inplace_scratch_len();
+    a.y[..all].par_chunks_mut(whole).zip(a.x[..all].par_chunks(whole)).for_each(|(y, x)| {
+        with_buffer(n + scratch, |buffer| {
+            let (buffer, scratch) = buffer.split_at_mut(n);
+            for t in 0..stride {
+                let (lo, mid) = (t % c1, t / c1);
+                let (base, step) = if is(COLUMNS) { (lo, stride) } else { ((lo * c2 + mid) * n, 1) };
+                for (i, v) in buffer.iter_mut().enumerate() {
+                    let at = base + i * step;
+                    *v = x[at];
+                    if is(FILTER) {
+                        *v *= a.factors[at];
+                    }
+                    if is(SWAP_IN) {
+                        *v = swap(*v);
+                    }
+                }
+                fft.process_with_scratch(buffer, scratch);
+                let base = lo + mid * c1;
+                for (i, &v) in buffer.iter().enumerate() {
+                    let mut v = v;
+                    if is(TWIDDLE) {
+                        let k = lo * i;
+                        v *= a.table[n + FINE + k / FINE] * a.table[n + k % FINE];
+                    }
+                    v *= p.scale;
+                    y[base + i * stride] = if is(SWAP_OUT) { swap(v) } else { v };
+                }
+            }
+        });
+    });
+}
+
+pub(super) fn run(p: &Params, a: Host<'_>) {
+    let swaps = p.flags & (SWAP_IN | SWAP_OUT);
+    let whole = p.c1 * p.c2 == 1 && p.flags & TWIDDLE == 0 && (swaps == 0 || swaps == SWAP_IN | SWAP_OUT);
+    if whole {
+        let direction = if swaps == 0 { FftDirection::Forward } else { FftDirection::Inverse };
+        rows(&*plan(p.n as usize, direction), p, a);
+    } else {
+        pass(&*plan(p.n as usize, FftDirection::Forward), p, a);
+    }
+}
