@@ -1,8 +1,8 @@
 //! A correlation evaluated at single times from its spectrum: for query q = (row, t) and i in 0..9,
 //! z[9q + i] = Σ_k x[k]·w[k]·conj(h[row·stride + k])·exp(2πi k (t + i − 4)/n) for k < keep; n ≤ 2^20.
 //!
-//! Bins are taken in blocks of 32. The shift i − 4 turns a block as a whole, by the phase of its centre: what is left
-//! out is at most (2π·4·16/n)²/6 of the sum, 1.6e-6 at n = 131072.
+//! Bins are taken in blocks of 32. The shift i − 4 turns a block by the phase of its centre, and by its first moment to
+//! first order: what is left out is at most (2π·4·16/n)²/2 of a block's sum of magnitudes, 4.7e-6 at n = 131072.
 //! stage: temporal
 //! import: grid
 const BLOCK: u32 = 32u;
@@ -13,6 +13,8 @@ struct Params {
     n: u32,
     stride: u32,
     keep: u32,
+    /// 2π/n.
+    step: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec2<f32>>;
@@ -59,28 +61,33 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     for (var block = lid; block < blocks; block += 256u) {
         let first = block * BLOCK;
         var sum = vec2<f32>(0.0, 0.0);
+        var moment = vec2<f32>(0.0, 0.0);
         for (var j = 0u; j < BLOCK; j += 1u) {
             let k = first + j;
             if (k < p.keep) {
                 let a = x[k] * w[k];
                 let b = h[row * p.stride + k];
-                sum += mul(vec2<f32>(a.x * b.x + a.y * b.y, a.y * b.x - a.x * b.y), inner[j]);
+                let s = mul(vec2<f32>(a.x * b.x + a.y * b.y, a.y * b.x - a.x * b.y), inner[j]);
+                sum += s;
+                moment += s * (f32(j) - 16.0);
             }
         }
-        sum = mul(sum, phase(mul_mod(first % p.n, t)));
+        let start = phase(mul_mod(first % p.n, t));
+        sum = mul(sum, start);
+        moment = mul(vec2<f32>(-moment.y, moment.x), start) * p.step;
         let u1 = phase((first + BLOCK / 2u) % p.n);
         let u2 = mul(u1, u1);
         let u3 = mul(u2, u1);
         let u4 = mul(u2, u2);
-        total[0] += mul(sum, conj(u4));
-        total[1] += mul(sum, conj(u3));
-        total[2] += mul(sum, conj(u2));
-        total[3] += mul(sum, conj(u1));
+        total[0] += mul(sum - 4.0 * moment, conj(u4));
+        total[1] += mul(sum - 3.0 * moment, conj(u3));
+        total[2] += mul(sum - 2.0 * moment, conj(u2));
+        total[3] += mul(sum - 1.0 * moment, conj(u1));
         total[4] += sum;
-        total[5] += mul(sum, u1);
-        total[6] += mul(sum, u2);
-        total[7] += mul(sum, u3);
-        total[8] += mul(sum, u4);
+        total[5] += mul(sum + 1.0 * moment, u1);
+        total[6] += mul(sum + 2.0 * moment, u2);
+        total[7] += mul(sum + 3.0 * moment, u3);
+        total[8] += mul(sum + 4.0 * moment, u4);
     }
     for (var i = 0u; i < 9u; i += 1u) {
         sums[lid] = total[i];

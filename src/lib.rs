@@ -8,6 +8,7 @@ pub mod gw;
 pub mod io;
 pub mod kernel;
 pub mod ops;
+pub mod random;
 pub mod recording;
 
 pub use device::{Device, DeviceOptions};

@@ -112,8 +112,14 @@ pub struct PairArgs {
 
 /// The simulated pair that comes with the program; see assets/gw/README.md.
 const BUNDLED: [(&str, &[u8]); 2] = [
-    ("bundled H1", include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/H-H1_SIMULATED-1262304000-32.hdf5"))),
-    ("bundled L1", include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/L-L1_SIMULATED-1262304000-32.hdf5"))),
+    (
+        "bundled H1",
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/H-H1_SIMULATED_4_V1-1400000000-32.hdf5")),
+    ),
+    (
+        "bundled L1",
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/L-L1_SIMULATED_4_V1-1400000000-32.hdf5")),
+    ),
 ];
 
 impl PairArgs {
@@ -172,4 +178,220 @@ pub fn run(command: &Command) -> Result<()> {
         Command::Search(args) => search(args),
         Command::Detect(args) => super::gw_detect::run(args),
     }
+}
+
+/// `{name: fraction}` of a mask's bits.
+fn fractions(mask: &spikewave::gw::strain::Mask) -> Value {
+    mask.names
+        .iter()
+        .enumerate()
+        .map(|(bit, name)| (name.clone(), json!(mask.fraction(bit))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn info(args: &InfoArgs) -> Result<()> {
+    let mut all = Vec::new();
+    let mut text = String::new();
+    for file in &args.files {
+        let s = Strain::read(file)?;
+        let gaps: Vec<Value> =
+            s.gaps().iter().map(|g| json!({"gps_start": g.gps_start, "gps_end": g.gps_end})).collect();
+        text += &format!(
+            "{}\n  detector {}, {} samples at {} Hz: {} s from GPS {}\n",
+            file.display(),
+            s.detector,
+            s.values.len(),
+            s.sample_rate_hz,
+            s.duration_s(),
+            s.gps_start
+        );
+        for (title, mask) in [("quality", Some(&s.quality)), ("injections", s.injections.as_ref())] {
+            let Some(mask) = mask else { continue };
+            let bits = mask.names.iter().enumerate();
+            let list: Vec<String> = bits.map(|(i, n)| format!("{n} {:.0} %", 100.0 * mask.fraction(i))).collect();
+            text += &format!("  {title}: {}\n", list.join(", "));
+        }
+        for gap in s.gaps() {
+            text +=
+                &format!("  gap: GPS {} to {} ({:.3} s)\n", gap.gps_start, gap.gps_end, gap.gps_end - gap.gps_start);
+        }
+        all.push(json!({
+            "file": file.display().to_string(),
+            "n": s.values.len(),
+            "sample_rate_hz": s.sample_rate_hz,
+            "gps_start": s.gps_start,
+            "duration_s": s.duration_s(),
+            "detector": s.detector,
+            "dq": fractions(&s.quality),
+            "injections": s.injections.as_ref().map(fractions),
+            "gaps": gaps,
+            "first": s.values.first().filter(|v| v.is_finite()),
+            "last": s.values.last().filter(|v| v.is_finite()),
+            "sum": s.values.iter().filter(|v| v.is_finite()).sum::<f64>(),
+        }));
+    }
+    if !args.json {
+        return print(&text);
+    }
+    // One file, one document; several, a list of them.
+    if let [one] = all.as_slice() { print_json(one) } else { print_json(&all) }
+}
+
+fn range(args: &InfoArgs) -> Result<()> {
+    let mut all = Vec::new();
+    let mut text = String::from("detector   GPS start     BNS range\n");
+    for file in &args.files {
+        let s = Strain::read(file)?;
+        let range = spikewave::gw::search::range_mpc(&s)?;
+        text += &format!("{:<8} {:>12}  {range:>8.1} Mpc\n", s.detector, s.gps_start);
+        all.push(json!({
+            "file": file.display().to_string(),
+            "detector": s.detector,
+            "gps_start": s.gps_start,
+            "range_mpc": range,
+        }));
+    }
+    if args.json { print_json(&all) } else { print(&text) }
+}
+
+fn segments(args: &SegmentsArgs) -> Result<()> {
+    let s = Strain::read(&args.file)?;
+    let segments = s.segments(args.flag.as_deref())?;
+    if args.json {
+        let list: Vec<Value> = segments
+            .iter()
+            .map(|g| json!({"gps_start": g.gps_start, "gps_end": g.gps_end, "start": g.start, "end": g.end}))
+            .collect();
+        return print_json(&json!({"detector": s.detector, "flag": args.flag, "segments": list}));
+    }
+    let mut text = format!("{} stretches of good data\n", segments.len());
+    for g in &segments {
+        text += &format!(
+            "  GPS {} to {}  ({} s, {} samples)\n",
+            g.gps_start,
+            g.gps_end,
+            g.gps_end - g.gps_start,
+            g.samples()
+        );
+    }
+    print(&text)
+}
+
+/// Says which device runs and why, on standard error so that results stay alone on standard output.
+pub fn announce(device: &spikewave::Device) {
+    eprintln!("device: {}", device.name());
+}
+
+fn search(args: &SearchArgs) -> Result<()> {
+    let started = Instant::now();
+    let cancel = interrupt();
+    let strains = args.pair.read()?;
+    let templates = match &args.template {
+        Some(path) => Templates::File(Box::new(TemplateFile::read(path)?)),
+        None => Templates::Bank(Bank::new(args.bank.unwrap_or(256))?),
+    };
+    if let Some(path) = &args.plot {
+        writable(path)?;
+    }
+    let device = args.device.open()?;
+    announce(&device);
+    let mut search = Search::new(&device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
+    let setup_ms = started.elapsed().as_secs_f64() * 1e3 - search.warmup_s * 1e3;
+    let bar = progress(false);
+    bar.set_message("templates");
+    let control = Control { cancel, ..Control::default() };
+    let result = search.run(&control, &|done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    drop(search);
+    let stats = device.stats();
+    if args.json {
+        let detectors: serde_json::Map<String, Value> = result
+            .names
+            .iter()
+            .zip(&result.found)
+            .map(|(name, found)| (name.clone(), serde_json::to_value(found).unwrap_or(Value::Null)))
+            .collect();
+        return print_json(&json!({
+            "device": device.name(),
+            "detectors": detectors,
+            "delay_ms": result.delay_ms,
+            "network_snr": result.network_snr,
+            "coherent_snr": result.coherent_snr,
+            "coherent_sign": result.coherent_sign,
+            "template": result.template,
+            "searched_s": result.searched_s,
+            "template_seconds": result.template_seconds,
+            "timing": {
+                "setup_ms": setup_ms,
+                "warmup_ms": result.warmup_s * 1e3,
+                "run_ms": result.run_s * 1e3,
+                "total_ms": started.elapsed().as_secs_f64() * 1e3,
+            },
+            "memory": {"peak_bytes": result.peak_bytes, "budget_bytes": stats.memory.budget_bytes},
+            "created_after_warmup": result.created,
+        }));
+    }
+    let t = &result.template;
+    let mut text = format!(
+        "{} template{} against {:.0} s of {} and {} data\n\n",
+        templates.count(),
+        if templates.count() == 1 { "" } else { "s" },
+        result.searched_s,
+        result.names[0],
+        result.names[1]
+    );
+    text += "detector      SNR    GPS time of merger   effective distance   BNS range\n";
+    for (name, f) in result.names.iter().zip(&result.found) {
+        text += &format!(
+            "{name:<8} {:>8.3}      {:>15.4}          {:>6.0} Mpc    {:>5.1} Mpc\n",
+            f.snr, f.gps_time, f.effective_distance_mpc, f.range_mpc
+        );
+    }
+    text += &format!(
+        "\nnetwork SNR {:.2}; coherent {:.2} with {} {}; {} - {}: {:+.2} ms\n",
+        result.network_snr,
+        result.coherent_snr,
+        result.names[1],
+        if result.coherent_sign < 0.0 { "upside down" } else { "upright" },
+        result.names[1],
+        result.names[0],
+        result.delay_ms
+    );
+    text += &format!(
+        "template: {:.1} + {:.1} solar masses, spins {:.2} and {:.2} ({}, {} {})\n",
+        t.masses[0], t.masses[1], t.spins[0], t.spins[1], t.model, t.source, t.index
+    );
+    text += &format!(
+        "time: {:.0} ms to set up, {:.0} ms to warm up, {:.0} ms to run ({:.0} template-seconds a second); memory: {} of {}\n",
+        setup_ms,
+        result.warmup_s * 1e3,
+        result.run_s * 1e3,
+        result.template_seconds / result.run_s,
+        spikewave::bytes(result.peak_bytes),
+        spikewave::bytes(stats.memory.budget_bytes)
+    );
+    if let Some(path) = &args.plot {
+        text += &format!("picture: {}\n", path.display());
+    }
+    print(&text)
+}
+
+/// Refuses a path that cannot be written before the work is done, not after it.
+pub fn writable(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let meta = std::fs::metadata(folder).map_err(|e| Error::file(folder, e))?;
+    if !meta.is_dir() {
+        return Err(Error::file(folder, "is not a folder"));
+    }
+    if meta.permissions().readonly() {
+        return Err(Error::file(folder, "cannot be written to"));
+    }
+    Ok(())
 }

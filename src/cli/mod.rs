@@ -3,6 +3,8 @@
 mod bench;
 mod devices;
 mod gw;
+mod gw_condition;
+mod gw_detect;
 mod warmup;
 
 use std::io::{IsTerminal, Write};

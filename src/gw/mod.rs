@@ -1,8 +1,10 @@
 //! Gravitational waves: strain, conditioning, templates, search and the spiking detector.
 
+pub mod bank;
 pub mod condition;
 pub mod exact;
 pub mod filter;
+pub mod search;
 pub mod plot;
 pub mod spectrum;
 pub mod strain;

@@ -241,6 +241,16 @@ impl Created {
     }
 }
 
+/// The distance in Mpc to which a detector sees a binary of two neutron stars of 1.4 solar masses, averaged over the sky.
+///
+/// # Errors
+/// `InvalidArgument` if there are not 4 s of good data in one stretch.
+pub fn range_mpc(strain: &Strain) -> Result<f64> {
+    let rate = strain.sample_rate_hz;
+    let stretches: Vec<&[f64]> = strain.segments(None)?.iter().map(|s| s.of(&strain.values)).collect();
+    Welch::official(rate).estimate(&stretches, rate)?.range_mpc(1.4, 1.4)
+}
+
 /// A stretch of data that both detectors have without a gap.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stretch {
@@ -279,7 +289,8 @@ pub fn coincident(strains: [&Strain; 2], flag: Option<&str>) -> Result<Vec<Stret
     }
     if out.is_empty() {
         let apart = b.gps_start >= a.gps_start + a.duration_s() || a.gps_start >= b.gps_start + b.duration_s();
-        let what = if apart { "they do not overlap in time".into() } else { format!("no {LEAST_S} s of good data in common") };
+        let what =
+            if apart { "they do not overlap in time".into() } else { format!("no {LEAST_S} s of good data in common") };
         return Err(Error::invalid("strain", format!("{}; {}; {what}", span(a), span(b))));
     }
     out.sort_by(|x, y| x.gps_start.total_cmp(&y.gps_start));
@@ -301,11 +312,7 @@ fn blocks(stretch: &Stretch, rate: f64) -> Vec<Stretch> {
     (0..count)
         .map(|i| {
             let at = (i * step).min(stretch.n - n);
-            Stretch {
-                start: stretch.start.map(|s| s + at),
-                n,
-                gps_start: stretch.gps_start + at as f64 / rate,
-            }
+            Stretch { start: stretch.start.map(|s| s + at), n, gps_start: stretch.gps_start + at as f64 / rate }
         })
         .collect()
 }
@@ -345,8 +352,7 @@ impl Network {
             average: Average::Mean,
             scale: (1.0 / (rate * power)) as f32,
         };
-        let tukey: Vec<f32> =
-            Window::Tukey(TAPER).samples(n, Symmetry::Symmetric).iter().map(|w| *w as f32).collect();
+        let tukey: Vec<f32> = Window::Tukey(TAPER).samples(n, Symmetry::Symmetric).iter().map(|w| *w as f32).collect();
         let mut one = |name: &str| -> Result<(Tensor<f32>, Tensor<f32>, Tensor<Complex32>)> {
             let strain = rec.input(format!("{name} strain"), n)?;
             let psd = ops::welch(rec, strain, &welch)?;
@@ -459,11 +465,19 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// `InvalidArgument` for data that do not go together, `OverBudget` with the least budget that would do.
-    pub fn new(device: &'a Device, strains: [&'a Strain; 2], templates: &'a Templates, flag: Option<&str>) -> Result<Self> {
+    pub fn new(
+        device: &'a Device,
+        strains: [&'a Strain; 2],
+        templates: &'a Templates,
+        flag: Option<&str>,
+    ) -> Result<Self> {
         let started = std::time::Instant::now();
         let rate = strains[0].sample_rate_hz;
         if rate < 4.0 * BANK_LOW_HZ {
-            return Err(Error::invalid("sample rate", format!("{rate} Hz cannot hold a signal above {BANK_LOW_HZ} Hz")));
+            return Err(Error::invalid(
+                "sample rate",
+                format!("{rate} Hz cannot hold a signal above {BANK_LOW_HZ} Hz"),
+            ));
         }
         let blocks: Vec<Stretch> = coincident(strains, flag)?.iter().flat_map(|s| blocks(s, rate)).collect();
         let mut lengths: Vec<usize> = blocks.iter().map(|b| b.n).collect();
@@ -493,7 +507,9 @@ fn prepare_tile(device: &Device, n: usize, rate: f64, count: usize) -> Result<(T
         let recorded = Tile::record(&mut rec, n, rate, rows, coarse_factor(rate))
             .and_then(|tile| device.prepare(&rec).map(|prepared| (tile, prepared)));
         match recorded {
-            Err(Error::OverBudget { .. } | Error::OutOfMemory { .. } | Error::Unsupported { .. }) if rows > 1 => rows /= 2,
+            Err(Error::OverBudget { .. } | Error::OutOfMemory { .. } | Error::Unsupported { .. }) if rows > 1 => {
+                rows /= 2
+            }
             Err(error) => return Err(with_least(error, n, rate, device)),
             Ok(ready) => return Ok(ready),
         }
@@ -526,9 +542,12 @@ fn loudest(outputs: &crate::device::Outputs, peaks: &ops::CoincidentPeaks) -> Re
         .chunks(peaks.parts)
         .enumerate()
         .map(|(row, parts)| {
-            let (best, _) = parts.iter().enumerate().fold((0, f32::MIN), |(b, most), (i, p)| {
-                if *p > most { (i, *p) } else { (b, most) }
-            });
+            let (best, _) = parts.iter().enumerate().fold(
+                (0, f32::MIN),
+                |(b, most), (i, p)| {
+                    if *p > most { (i, *p) } else { (b, most) }
+                },
+            );
             let i = row * peaks.parts + best;
             (power[i], at_a[i], at_b[i])
         })
@@ -647,8 +666,7 @@ impl Search<'_> {
         let searched: f64 = self.blocks.iter().map(|b| b.n as f64 / rate).sum();
         let mut found = best.found;
         for (found, strain) in found.iter_mut().zip(self.strains) {
-            let stretches: Vec<&[f64]> = strain.segments(None)?.iter().map(|s| s.of(&strain.values)).collect();
-            found.range_mpc = Welch::official(rate).estimate(&stretches, rate)?.range_mpc(1.4, 1.4)?;
+            found.range_mpc = range_mpc(strain)?;
         }
         Ok(SearchResult {
             names: self.strains.map(|s| s.detector.clone()),

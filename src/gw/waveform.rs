@@ -231,9 +231,9 @@ impl Chirp {
         let shape = Shape::new(&binary);
         let amplitude = Amplitude::new(&shape);
         let mut phase = Phase::new(&shape);
-        phase.set_zero(amplitude.peak_frequency(), 0.0);
+        phase.set_zero(amplitude.peak, 0.0);
         let merger = envelope_peak(&amplitude, &phase);
-        phase.set_zero(amplitude.peak_frequency(), -2.0 * PI * merger);
+        phase.set_zero(amplitude.peak, -2.0 * PI * merger);
         Ok(Self { binary, mass: binary.total_mass() * SOLAR_MASS_SECONDS, amplitude, phase })
     }
 
@@ -260,7 +260,7 @@ impl Chirp {
 
     /// The frequency in hertz where the merger's amplitude over the leading order peaks (equation 20).
     pub fn peak_frequency(&self) -> f64 {
-        self.amplitude.peak_frequency() / self.mass
+        self.amplitude.peak / self.mass
     }
 
     /// The frequency in hertz above which the waveform is zero.
@@ -390,6 +390,8 @@ struct Amplitude {
     gamma: [f64; 3],
     ringdown: f64,
     damping: f64,
+    /// Where the last region begins.
+    peak: f64,
 }
 
 impl Amplitude {
@@ -427,13 +429,15 @@ impl Amplitude {
         for (value, row) in inspiral[7..].iter_mut().zip(&table::RHO) {
             *value = shape.fit(row);
         }
+        let gamma = table::GAMMA.map(|row| shape.fit(&row));
         let mut amplitude = Self {
             leading: (5.0 * eta / 24.0).sqrt() * PI.powf(-2.0 / 3.0),
             inspiral,
             intermediate: [0.0; 5],
-            gamma: table::GAMMA.map(|row| shape.fit(&row)),
+            gamma,
             ringdown,
             damping,
+            peak: Self::find_peak(shape, gamma),
         };
         amplitude.intermediate = amplitude.join(shape.fit(&table::V2));
         amplitude
@@ -443,7 +447,7 @@ impl Amplitude {
     /// to 26).
     fn join(&self, v2: f64) -> [f64; 5] {
         let (v1, d1) = self.inspiral(AMPLITUDE_JOIN);
-        let f3 = self.peak_frequency();
+        let f3 = self.peak;
         let (v3, d3) = self.merger(f3);
         let h = f3 - AMPLITUDE_JOIN;
         // In u = (Mf - f1)/h: p(0), p'(0), p(1/2), p(1), p'(1) are given; solve for the last three coefficients.
@@ -480,24 +484,23 @@ impl Amplitude {
         (value, -value * (2.0 * offset / square + gamma2 / width))
     }
 
-    /// Where the merger amplitude over the leading order is largest (equation 20); at `γ2 >= 1` the maximum has
+    /// Where the merger amplitude over the leading order is largest (equation 20), and the last region begins; at `γ2 >= 1` the maximum has
     /// merged with the inflection and the square root is taken as zero.
-    fn peak_frequency(&self) -> f64 {
-        let [_, gamma2, gamma3] = self.gamma;
+    fn find_peak(shape: &Shape, [_, gamma2, gamma3]: [f64; 3]) -> f64 {
         let root = (1.0 - gamma2 * gamma2).max(0.0).sqrt();
-        (self.ringdown + self.damping * gamma3 * (root - 1.0) / gamma2).abs()
+        (shape.ringdown + shape.damping * gamma3 * (root - 1.0) / gamma2).abs()
     }
 
     fn at(&self, mf: f64) -> f64 {
         let shape = if mf < AMPLITUDE_JOIN {
             self.inspiral(mf).0
-        } else if mf < self.peak_frequency() {
+        } else if mf < self.peak {
             let u = mf - AMPLITUDE_JOIN;
             self.intermediate.iter().rev().fold(0.0, |sum, c| sum * u + c)
         } else {
             self.merger(mf).0
         };
-        self.leading * shape * mf.powf(-7.0 / 6.0)
+        self.leading * shape / (mf * mf.cbrt().sqrt())
     }
 }
 
@@ -680,8 +683,9 @@ impl Phase {
     fn merger(&self, mf: f64) -> (f64, f64) {
         let [a1, a2, a3, a4, a5] = self.alpha;
         let offset = (mf - a5 * self.ringdown) / self.damping;
-        let value = a1 * mf - a2 / mf + 4.0 / 3.0 * a3 * mf.powf(0.75) + a4 * offset.atan();
-        let slope = a1 + a2 / (mf * mf) + a3 * mf.powf(-0.25) + a4 / (self.damping * (1.0 + offset * offset));
+        let fourth = mf.sqrt().sqrt();
+        let value = a1 * mf - a2 / mf + 4.0 / 3.0 * a3 * fourth.powi(3) + a4 * offset.atan();
+        let slope = a1 + a2 / (mf * mf) + a3 / fourth + a4 / (self.damping * (1.0 + offset * offset));
         (value / self.eta, slope / self.eta)
     }
 
@@ -741,7 +745,7 @@ mod tests {
             let chirp = Chirp::new(m1, m2, s1, s2).unwrap();
             let (amplitude, phase) = (&chirp.amplitude, &chirp.phase);
             let step = 1e-7;
-            for join in [AMPLITUDE_JOIN, PHASE_JOIN, phase.ringdown / 2.0, amplitude.peak_frequency()] {
+            for join in [AMPLITUDE_JOIN, PHASE_JOIN, phase.ringdown / 2.0, amplitude.peak] {
                 let (below, above) = (join - step, join + step);
                 assert!(close(amplitude.at(below), amplitude.at(above), 1e-4), "amplitude at {join}");
                 assert!((phase.at(below) - phase.at(above)).abs() < 1e-2, "phase at {join}");
@@ -757,7 +761,7 @@ mod tests {
                 let numeric = (amplitude.merger(mf + step).0 - amplitude.merger(mf - step).0) / (2.0 * step);
                 assert!((numeric - slope).abs() <= 1e-4 * (value.abs() + numeric.abs()), "merger slope at {mf}");
             }
-            let peak = amplitude.peak_frequency();
+            let peak = amplitude.peak;
             let middle = (AMPLITUDE_JOIN + peak) / 2.0;
             let v2 = Shape::new(chirp.binary()).fit(&table::V2) * amplitude.leading * middle.powf(-7.0 / 6.0);
             assert!(close(amplitude.at(middle), v2, 1e-9));

@@ -62,7 +62,10 @@ pub fn welch(rec: &mut Recording, x: Tensor<f32>, w: &WelchWindows<'_>) -> Resul
     // The median looks at every window 32 times.
     let most = rec.capabilities().max_loop as usize / 33;
     if rows > most {
-        return Err(Error::invalid("windows", format!("{rows}; at most {most}, so take longer windows or less overlap")));
+        return Err(Error::invalid(
+            "windows",
+            format!("{rows}; at most {most}, so take longer windows or less overlap"),
+        ));
     }
     let windows = windowed(rec, x, w.starts, w.window)?;
     let bins = n / 2 + 1;

@@ -3,31 +3,33 @@
 //! One file a kernel, named as its shader: `pub fn run(p: &Params, a: Host<'_>)` computes the whole dispatch. Twins
 //! use rayon's current pool for their threads and must not depend on its size in what they compute.
 
-mod coincident_peak;
-mod correlate;
 mod binary;
 mod canary;
+mod coincident_peak;
 mod complex_abs;
 mod complex_binary;
 mod complex_scale;
 mod copy2d;
+mod correlate;
 mod extremum;
 mod fft;
 mod fft_chirp;
 mod fft_real;
 mod fill;
-mod peak;
-mod refine;
-mod spectral_weight;
-mod welch_average;
-mod weighted_power;
-mod welch_window;
+mod lanes;
+mod lif;
 mod parallel;
+mod peak;
 mod reduce;
+mod refine;
 mod scan;
 mod scan_add;
+mod spectral_weight;
 mod transpose;
 mod unary;
+mod weighted_power;
+mod welch_average;
+mod welch_window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -8,17 +8,18 @@ use crate::kernel::refine::{Host, Params};
 /// As in the shader.
 const BLOCK: usize = 32;
 
-/// Σ x·w·conj(h)·inner over one block.
+/// Σ s and Σ s·(j − 16) for s = x·w·conj(h)·inner over one block.
 #[inline(always)]
-fn block_sum(x: &[Complex32], w: &[f32], h: &[Complex32], inner: &[Complex32; BLOCK]) -> Complex32 {
-    let (mut re, mut im) = (0.0f32, 0.0f32);
-    for (((x, w), h), u) in x.iter().zip(w).zip(h).zip(inner) {
+fn block_sum(x: &[Complex32], w: &[f32], h: &[Complex32], inner: &[Complex32; BLOCK]) -> (Complex32, Complex32) {
+    let (mut sum, mut moment) = (Complex32::ZERO, Complex32::ZERO);
+    for (j, (((x, w), h), u)) in x.iter().zip(w).zip(h).zip(inner).enumerate() {
         let x = x * w;
         let s = Complex32::new(x.re * h.re + x.im * h.im, x.im * h.re - x.re * h.im);
-        re += s.re * u.re - s.im * u.im;
-        im += s.re * u.im + s.im * u.re;
+        let s = Complex32::new(s.re * u.re - s.im * u.im, s.re * u.im + s.im * u.re);
+        sum += s;
+        moment += s * (j as f32 - 16.0);
     }
-    Complex32::new(re, im)
+    (sum, moment)
 }
 
 pub(super) fn run(p: &Params, a: Host<'_>) {
@@ -33,14 +34,18 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
         let blocks = a.x[..keep].chunks(BLOCK).zip(a.w[..keep].chunks(BLOCK)).zip(h.chunks(BLOCK));
         for (block, ((x, w), h)) in blocks.enumerate() {
             let first = block * BLOCK;
-            let sum = block_sum(x, w, h, &inner) * phase(first % n * t % n);
+            let (sum, moment) = block_sum(x, w, h, &inner);
+            let start = phase(first % n * t % n);
+            let sum = sum * start;
+            let moment = Complex32::new(-moment.im, moment.re) * start * p.step;
             let u1 = phase((first + BLOCK / 2) % n);
-            let mut turned = (sum, sum);
+            let mut u = Complex32::ONE;
             total[4] += sum;
             for i in 1..=4 {
-                turned = (turned.0 * u1, turned.1 * u1.conj());
-                total[4 + i] += turned.0;
-                total[4 - i] += turned.1;
+                u *= u1;
+                let shifted = moment * i as f32;
+                total[4 + i] += (sum + shifted) * u;
+                total[4 - i] += (sum - shifted) * u.conj();
             }
         }
         z.copy_from_slice(&total);
