@@ -259,7 +259,10 @@ impl Whitening {
 fn record_response(rec: &mut Recording, x: Tensor<f32>, taps: &[f64]) -> Result<Tensor<f32>> {
     let reach = taps.len() - 1;
     if x.len() <= reach {
-        return Err(Error::invalid("samples", format!("{} are fewer than the {} of the response", x.len(), taps.len())));
+        return Err(Error::invalid(
+            "samples",
+            format!("{} are fewer than the {} of the response", x.len(), taps.len()),
+        ));
     }
     let outputs = x.len() - reach;
     let block = (4 * taps.len()).next_power_of_two();
@@ -273,10 +276,8 @@ fn record_response(rec: &mut Recording, x: Tensor<f32>, taps: &[f64]) -> Result<
     let blocks = ops::windowed(rec, padded, &starts, &vec![1.0; block])?;
 
     let bins = block / 2 + 1;
-    let response: Vec<Complex32> = whiten::real_transform(taps, block)?
-        .into_iter()
-        .map(|z| Complex32::new(z.re as f32, z.im as f32))
-        .collect();
+    let response: Vec<Complex32> =
+        whiten::real_transform(taps, block)?.into_iter().map(|z| Complex32::new(z.re as f32, z.im as f32)).collect();
     let response = rec.constant("response", &response)?;
     let spectra = rec.scratch("block spectra", rows * bins)?;
     let products = rec.scratch("filtered spectra", rows * bins)?;
