@@ -307,6 +307,9 @@ fn search(args: &SearchArgs) -> Result<()> {
     })?;
     bar.finish_and_clear();
     drop(search);
+    if let Some(path) = &args.plot {
+        spikewave::gw::figure::search([&strains[0], &strains[1]], &result, path)?;
+    }
     let stats = device.stats();
     if args.json {
         let detectors: serde_json::Map<String, Value> = result

@@ -141,21 +141,25 @@ impl Outputs {
     }
 }
 
+/// Checks that a feed is an input of the recording, with its size.
+pub(crate) fn check_feed(recording: &Recording, feed: &Feed<'_>) -> Result<()> {
+    let info = (feed.tensor.recording == recording.id())
+        .then(|| recording.tensors.get(feed.tensor.at()))
+        .flatten()
+        .ok_or_else(|| Error::invalid("input", "the tensor belongs to another recording"))?;
+    if !matches!(info.content, Content::Input) {
+        return Err(Error::invalid("input", format!("\"{}\" is not an input", info.name)));
+    }
+    if info.bytes != feed.bytes.len() as u64 {
+        let why = format!("{} bytes given for \"{}\", which has {}", feed.bytes.len(), info.name, info.bytes);
+        return Err(Error::invalid("input", why));
+    }
+    Ok(())
+}
+
 /// Checks that every input is given once, with its size.
 pub(crate) fn check_feeds(recording: &Recording, feeds: &[Feed<'_>]) -> Result<()> {
-    for feed in feeds {
-        let info = (feed.tensor.recording == recording.id())
-            .then(|| recording.tensors.get(feed.tensor.at()))
-            .flatten()
-            .ok_or_else(|| Error::invalid("input", "the tensor belongs to another recording"))?;
-        if !matches!(info.content, Content::Input) {
-            return Err(Error::invalid("input", format!("\"{}\" is not an input", info.name)));
-        }
-        if info.bytes != feed.bytes.len() as u64 {
-            let why = format!("{} bytes given for \"{}\", which has {}", feed.bytes.len(), info.name, info.bytes);
-            return Err(Error::invalid("input", why));
-        }
-    }
+    feeds.iter().try_for_each(|feed| check_feed(recording, feed))?;
     for command in &recording.commands {
         let Command::Upload(t) = command else { continue };
         let given = feeds.iter().filter(|f| f.tensor == *t).count();

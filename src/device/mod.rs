@@ -5,20 +5,24 @@
 pub mod cpu;
 pub mod gpu;
 mod io;
+mod list;
 mod options;
 mod pool;
+mod warmup;
 
 use std::time::Duration;
 
 pub use cpu::Cpu;
 pub use gpu::Gpu;
 pub use io::{CancelToken, Control, Feed, Outputs, Timing};
+pub use list::{DeviceList, DeviceReport, list};
 pub use options::{Choice, DeviceOptions, parse_size};
 pub use pool::PoolStats;
 pub(crate) use pool::{Kind, Pool};
+pub use warmup::{CacheReport, WarmupKernel, WarmupProgress, WarmupReport, WarmupStage};
 
-use crate::Result;
 use crate::recording::{Capabilities, Recording};
+use crate::{Error, Result};
 
 /// Something that runs recordings.
 #[derive(Debug, Clone)]
@@ -35,12 +39,20 @@ impl Device {
     /// # Errors
     /// `NoAdapter` when none matches, `DriverBroken` when its driver fails a known answer and is not forced.
     pub fn open(options: &DeviceOptions) -> Result<Self> {
-        if options.choice != Choice::Cpu
-            && let Some(gpu) = Gpu::open(options)?
-        {
-            return Ok(Self::Gpu(gpu));
-        }
-        Ok(Self::Cpu(Cpu::new(options)?))
+        let reason = match &options.choice {
+            Choice::Cpu => "asked for".into(),
+            choice => match Gpu::open(options) {
+                Ok(gpu) => return Ok(Self::Gpu(gpu)),
+                Err(Error::NoAdapter { .. }) if *choice == Choice::Auto => {
+                    "no hardware GPU; software drivers are used only by name".into()
+                }
+                Err(error) if *choice == Choice::Auto => format!("the GPU cannot be used: {error}"),
+                Err(error) => return Err(error),
+            },
+        };
+        let mut cpu = Cpu::new(options)?;
+        cpu.reason = reason.into();
+        Ok(Self::Cpu(cpu))
     }
 
     /// What ops may ask of it.
@@ -59,6 +71,14 @@ impl Device {
         }
     }
 
+    /// Why this device was chosen, to be printed beside its name.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Cpu(d) => d.reason(),
+            Self::Gpu(d) => d.reason(),
+        }
+    }
+
     /// An empty recording for this device.
     pub fn recording(&self, label: impl Into<String>) -> Recording {
         Recording::new(label, self.capabilities())
@@ -70,8 +90,8 @@ impl Device {
     /// `OverBudget` with the numbers when the plan does not fit, `OutOfMemory` when the system has less than the budget.
     pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
         match self {
-            Self::Cpu(d) => d.prepare(recording).map(Prepared::Cpu),
-            Self::Gpu(d) => d.prepare(recording).map(Prepared::Gpu),
+            Self::Cpu(d) => d.prepare(recording).map(|p| Prepared::Cpu(Box::new(p))),
+            Self::Gpu(d) => d.prepare(recording).map(|p| Prepared::Gpu(Box::new(p))),
         }
     }
 
@@ -88,9 +108,9 @@ impl Device {
 #[derive(Debug)]
 pub enum Prepared {
     /// On the native executor.
-    Cpu(cpu::Prepared),
+    Cpu(Box<cpu::Prepared>),
     /// On a GPU.
-    Gpu(gpu::Prepared),
+    Gpu(Box<gpu::Prepared>),
 }
 
 impl Prepared {
@@ -135,3 +155,10 @@ pub const SLICE: Duration = Duration::from_millis(20);
 
 /// Scratch is filled with this when poisoning is asked for: a quiet NaN as f32, an implausible index as u32.
 pub(crate) const POISON: u8 = 0xff;
+
+/// Bytes of memory that the system could give out now, where it says so.
+pub(crate) fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}

@@ -51,7 +51,10 @@ pub fn search(strains: [&Strain; 2], result: &SearchResult, path: &Path) -> Resu
     }
     let t = &result.template;
     let figure = SearchFigure {
-        title: format!("Network signal-to-noise ratio {:.1} at GPS {:.3}", result.network_snr, result.found[0].gps_time),
+        title: format!(
+            "Network signal-to-noise ratio {:.1} at GPS {:.3}",
+            result.network_snr, result.found[0].gps_time
+        ),
         subtitle: format!(
             "{:.1} + {:.1} solar masses ({}); {} {:+.2} ms after {}",
             t.masses[0], t.masses[1], t.model, result.names[1], result.delay_ms, result.names[0]

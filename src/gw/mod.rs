@@ -3,9 +3,10 @@
 pub mod bank;
 pub mod condition;
 pub mod exact;
+pub mod figure;
 pub mod filter;
-pub mod search;
 pub mod plot;
+pub mod search;
 pub mod spectrum;
 pub mod strain;
 pub mod synthetic;

@@ -128,16 +128,19 @@ pub fn search(figure: &SearchFigure, path: &Path) -> Result<()> {
     canvas.headline(&figure.title, &figure.subtitle);
     let column_width = (canvas.width() - LEFT - RIGHT) / columns;
     let time_label = time_label(figure.reference_gps);
+    let middles = middles(figure);
     let maps: Vec<Option<ConstantQ>> = figure
         .panels
         .par_iter()
-        .map(|p| {
-            let centre = centre(p.peak_gps, figure.reference_gps);
-            ConstantQ::new(&p.whitened, p.sample_rate_hz, centre - p.gps_start, MAP_SPAN, MAP_BAND)
+        .zip(&middles)
+        .map(|(p, middle)| {
+            let middle = figure.reference_gps + middle - p.gps_start;
+            ConstantQ::new(&p.whitened, p.sample_rate_hz, middle, MAP_SPAN, MAP_BAND)
         })
         .collect();
     // One colour scale for all detectors, so that they can be compared.
-    let top = maps.iter().flatten().map(|m| m.peak).fold(0.0, f32::max).clamp(8.0, 60.0);
+    let top = maps.iter().flatten().map(|m| m.peak).fold(0.0, f32::max);
+    let top = (0.6 * top).clamp(10.0, 100.0);
 
     if figure.panels.is_empty() {
         let axes = Axes::new([90.0, 150.0, canvas.width() - 200.0, 860.0], (-1.0, 1.0), (0.0, 1.0));
@@ -150,7 +153,7 @@ pub fn search(figure: &SearchFigure, path: &Path) -> Result<()> {
         let width = column_width - 80.0 - 22.0;
         let relative = |gps: f64| gps - figure.reference_gps;
         let peak = relative(panel.peak_gps);
-        let middle = relative(centre(panel.peak_gps, figure.reference_gps));
+        let middle = middles[index];
         let cut = |values: &[f32], span| within(samples(values, relative(panel.gps_start), panel.sample_rate_hz), span);
 
         canvas.text(&panel.name, [left, 134.0], HEADER + 4.0, colour, Anchor::Start);
@@ -170,15 +173,16 @@ pub fn search(figure: &SearchFigure, path: &Path) -> Result<()> {
         let span = (middle - 0.2, middle + 0.1);
         let strain = cut(&panel.whitened, span);
         let template = cut(&panel.template, span);
-        let loudest = strain.iter().chain(&template).map(|p| p.1.abs()).fold(0.0, f32::max);
+        let magnitudes = strain.iter().chain(&template).map(|p| p.1.abs()).filter(|v| v.is_finite());
+        let loudest = magnitudes.fold(0.0, f32::max);
         let limit = if loudest > 0.0 { 1.08 * f64::from(loudest) } else { 4.0 };
         let mut axes = Axes::new([left, 150.0, width, 240.0], span, (-limit, limit));
         axes.background(&mut canvas);
         axes.trace(&mut canvas, &strain, NOISE, 1.7);
         axes.trace(&mut canvas, &template, colour, 2.4);
-        axes.frame(&mut canvas, &time_label, "strain (σ)");
+        axes.frame(&mut canvas, Some(&time_label), "strain (σ)");
         axes.legend(&mut canvas, &[("whitened strain", NOISE), ("template", colour)]);
-        if strain.is_empty() {
+        if !has_values(&strain) {
             axes.note(&mut canvas, "no strain here");
         }
 
@@ -195,15 +199,22 @@ pub fn search(figure: &SearchFigure, path: &Path) -> Result<()> {
                 axes.vertical(&mut canvas, peak, MARK);
             }
             axes.trace(&mut canvas, &snr, colour, if zoom { 2.2 } else { 1.5 });
-            axes.frame(&mut canvas, if zoom { "" } else { &time_label }, if zoom { "" } else { "SNR" });
-            if snr.is_empty() {
+            axes.frame(&mut canvas, Some(""), if zoom { "" } else { "SNR" });
+            if !has_values(&snr) {
                 axes.note(&mut canvas, "no SNR here");
             } else if let Some(at) = axes.at(peak, panel.peak_snr) {
                 canvas.ring(at, 5.0, MARK);
                 let label = if zoom { format!("{} s", signed(peak, 4)) } else { format!("{:.2}", panel.peak_snr) };
-                canvas.text(&label, [at[0] + 11.0, at[1] + 1.0], LABEL, INK, Anchor::Start);
+                let room = frame_left + frame_width - at[0] - 16.0;
+                if canvas.text_width(&label, LABEL) < room {
+                    canvas.text(&label, [at[0] + 11.0, at[1] + 1.0], LABEL, INK, Anchor::Start);
+                } else {
+                    canvas.text(&label, [at[0] - 11.0, at[1] + 1.0], LABEL, INK, Anchor::End);
+                }
             }
         }
+
+        canvas.text(&time_label, [left + width / 2.0, 656.0 + 14.0 + TICK + LABEL], LABEL, INK, Anchor::Middle);
 
         // Time and frequency.
         let span = (middle + MAP_SPAN.0, middle + MAP_SPAN.1);
@@ -216,7 +227,7 @@ pub fn search(figure: &SearchFigure, path: &Path) -> Result<()> {
             }
         }
         axes.y_ticks = [20.0, 50.0, 100.0, 200.0, 500.0].to_vec();
-        axes.frame(&mut canvas, &time_label, "frequency (Hz)");
+        axes.frame(&mut canvas, Some(&time_label), "frequency (Hz)");
         if index + 1 == figure.panels.len() {
             canvas.colour_bar([left + width + 22.0, 722.0, 18.0, 290.0], f64::from(top), "normalised energy");
         }
@@ -257,9 +268,9 @@ pub fn detect(figure: &DetectFigure, path: &Path) -> Result<()> {
     if end - start < 1e-3 {
         (start, end) = (start - 0.5, end + 0.5);
     }
-    let loudest = score.iter().map(|s| s.1).chain(triggers.iter().map(|t| t.score)).filter(|s| s.is_finite());
-    let loudest = loudest.fold(0.0, f32::max);
-    let score_top = if loudest > 0.0 { 1.25 * f64::from(loudest) } else { 1.0 };
+    let scores = score.iter().map(|s| s.1).chain(triggers.iter().map(|t| t.score)).filter(|s| s.is_finite());
+    let (least, greatest) = scores.fold((0f32, 0f32), |(a, b), s| (a.min(s), b.max(s)));
+    let scores = if greatest > least { (f64::from(least), 1.25 * f64::from(greatest)) } else { (0.0, 1.0) };
     let neurons = figure.neurons.max(1) as f64;
 
     // The score gets a fixed height, the coincidences half of a raster's, the rasters the rest.
@@ -281,8 +292,9 @@ pub fn detect(figure: &DetectFigure, path: &Path) -> Result<()> {
                 axes.mark_triggers(&mut canvas, &triggers, figure.reference_gps);
             }
             axes.raster(&mut canvas, spikes, |s| if s.on { ON } else { OFF });
-            axes.frame(&mut canvas, "", if zoom { "" } else { "neuron" });
-            axes.legend(&mut canvas, &[(&format!("{name} ON"), ON), ("OFF", OFF)]);
+            let label = format!("{name} neuron");
+            axes.frame(&mut canvas, None, if zoom { "" } else { &label });
+            axes.legend(&mut canvas, &[("ON", ON), ("OFF", OFF)]);
             if spikes.is_empty() {
                 axes.note(&mut canvas, "no spikes");
             }
@@ -294,29 +306,29 @@ pub fn detect(figure: &DetectFigure, path: &Path) -> Result<()> {
             axes.mark_triggers(&mut canvas, &triggers, figure.reference_gps);
         }
         axes.raster(&mut canvas, &coincidences, |_| COINCIDENCE);
-        axes.frame(&mut canvas, "", if zoom { "" } else { "neuron" });
+        axes.frame(&mut canvas, None, if zoom { "" } else { "neuron" });
         axes.legend(&mut canvas, &[("coincidences", COINCIDENCE)]);
         if coincidences.is_empty() {
             axes.note(&mut canvas, "no coincidences");
         }
         top += 0.6 * raster_height + GAP;
 
-        let axes = Axes::new([left, top, width, score_height], span, (0.0, score_top));
+        let axes = Axes::new([left, top, width, score_height], span, scores);
         axes.background(&mut canvas);
         if zoom {
             axes.mark_triggers(&mut canvas, &triggers, figure.reference_gps);
         }
         let visible = within(score.iter().copied(), span);
         axes.trace(&mut canvas, &visible, COINCIDENCE, if zoom { 2.2 } else { 1.6 });
-        axes.frame(&mut canvas, &time_label, if zoom { "" } else { "score" });
-        if visible.is_empty() {
+        axes.frame(&mut canvas, Some(&time_label), if zoom { "" } else { "score" });
+        if !has_values(&visible) {
             axes.note(&mut canvas, "no score here");
         }
         // The quietest first, so that the loudest lies on top.
         for trigger in triggers.iter().take(10).rev() {
             if let Some(at) = axes.at(relative(trigger.gps), f64::from(trigger.score)) {
                 canvas.pointer(at, MARK);
-                canvas.text(&trigger.rank.to_string(), [at[0], at[1] - 20.0], TICK, INK, Anchor::Middle);
+                canvas.text(&trigger.rank.to_string(), [at[0] + 10.0, at[1] - 5.0], TICK, INK, Anchor::Start);
             }
         }
     }
@@ -327,10 +339,17 @@ pub fn detect(figure: &DetectFigure, path: &Path) -> Result<()> {
 const MAP_SPAN: (f64, f64) = (-0.5, 0.5);
 const MAP_BAND: (f64, f64) = (20.0, 512.0);
 
-/// The middle of the pictures of one detector: the reference where the peak is near, so that the columns show the
-/// same time and the delay can be seen; the peak where it is not.
-fn centre(peak: f64, reference: f64) -> f64 {
-    if peak.is_finite() && (peak - reference).abs() > 0.05 { peak } else { reference }
+/// The middle of each detector's pictures, in seconds from the reference: the same for all where their peaks are close,
+/// so that the delay can be seen.
+fn middles(figure: &SearchFigure) -> Vec<f64> {
+    let peak = |p: &DetectorPanel| {
+        let peak = p.peak_gps - figure.reference_gps;
+        if peak.is_finite() { peak } else { 0.0 }
+    };
+    let peaks: Vec<f64> = figure.panels.iter().map(peak).collect();
+    let mean = peaks.iter().sum::<f64>() / peaks.len().max(1) as f64;
+    let close = peaks.iter().all(|p| (p - mean).abs() < 0.05);
+    peaks.iter().map(|&p| (100.0 * if close { mean } else { p }).round() / 100.0).collect()
 }
 
 fn shifted(spikes: &[Spike], reference: f64) -> Vec<Spike> {
@@ -342,9 +361,13 @@ fn samples(values: &[f32], start: f64, rate: f64) -> impl Iterator<Item = (f64, 
     values.iter().enumerate().map(move |(i, &v)| (start + i as f64 / rate, v))
 }
 
-/// The finite points inside a span of time.
+/// The points inside a span of time.
 fn within(points: impl Iterator<Item = (f64, f32)>, span: (f64, f64)) -> Vec<(f64, f32)> {
-    points.filter(|p| p.0 >= span.0 && p.0 <= span.1 && p.1.is_finite()).collect()
+    points.filter(|p| p.0 >= span.0 && p.0 <= span.1).collect()
+}
+
+fn has_values(points: &[(f64, f32)]) -> bool {
+    points.iter().any(|p| p.1.is_finite())
 }
 
 fn detector_colour(name: &str, index: usize) -> Rgb {
@@ -391,11 +414,19 @@ fn round_values(low: f64, high: f64, count: f64) -> Vec<f64> {
     (0..100).map(|i| (first + f64::from(i)) * step).take_while(|v| *v <= high + 1e-9 * step).collect()
 }
 
-/// The labels of ticks: as many decimals as their distance needs.
+/// The labels of ticks: as many decimals as their distance needs, or powers of ten.
 fn tick_labels(ticks: &[f64]) -> Vec<String> {
     let step = ticks.windows(2).map(|w| w[1] - w[0]).fold(f64::INFINITY, f64::min);
-    let decimals = if step.is_finite() { (-step.log10() - 1e-9).ceil().clamp(0.0, 9.0) as usize } else { 0 };
-    let label = |v: &f64| with_minus(format!("{:.decimals$}", if v.abs() < 1e-9 * step { 0.0 } else { *v }));
+    if !step.is_finite() {
+        return ticks.iter().map(|&v| significant(v)).collect();
+    }
+    let decimals = (-step.log10() - 1e-9).ceil().max(0.0) as usize;
+    let long = decimals > 5 || ticks.iter().any(|v| v.abs() >= 1e6);
+    let label = |&v: &f64| match v {
+        _ if v.abs() < 1e-9 * step => "0".to_string(),
+        _ if long => with_minus(format!("{v:.1e}")),
+        _ => with_minus(format!("{v:.decimals$}")),
+    };
     ticks.iter().map(label).collect()
 }
 
@@ -432,7 +463,7 @@ impl ConstantQ {
 
     /// Transforms the surroundings of `middle` (seconds from the first sample). `None` when there are none.
     fn new(series: &[f32], rate: f64, middle: f64, span: (f64, f64), band: (f64, f64)) -> Option<Self> {
-        if !(rate > 2.0 * band.1 && rate < 1e6 && middle.is_finite()) {
+        if !(rate > 2.0 * band.1 && rate < 1e5 && middle.is_finite()) {
             return None;
         }
         let len = ((Self::SECONDS * rate) as usize).next_power_of_two();
@@ -441,14 +472,16 @@ impl ConstantQ {
             .map(|i| usize::try_from(first + i).ok().and_then(|i| series.get(i)).copied().unwrap_or(0.0))
             .map(|v| Complex32::new(if v.is_finite() { v } else { 0.0 }, 0.0))
             .collect();
-        let present = |i: &usize| spectrum[*i].re != 0.0;
-        let known: Vec<usize> = (0..len).filter(present).step_by(7).collect();
+        // The band is narrow: its analytic signal fits a lower rate, which keeps four times the band's upper end.
+        let fewer = 1 << (rate / (4.0 * band.1)).max(1.0).log2() as u32;
+        let short = len / fewer;
+        let known: Vec<usize> = (0..short).filter(|i| spectrum[i * fewer].re != 0.0).collect();
         if known.len() < 16 {
             return None;
         }
         let mut planner = FftPlanner::new();
         planner.plan_fft_forward(len).process(&mut spectrum);
-        let inverse = planner.plan_fft_inverse(len);
+        let inverse = planner.plan_fft_inverse(short);
         let resolution = rate / len as f64;
         let energy: Vec<Vec<f32>> = (0..Self::ROWS)
             .into_par_iter()
@@ -456,9 +489,9 @@ impl ConstantQ {
                 let frequency = band.0 * (band.1 / band.0).powf(row as f64 / (Self::ROWS - 1) as f64);
                 // The bisquare window of the Q transform, of half width f √11 / Q.
                 let half_width = frequency * 11f64.sqrt() / Self::Q;
-                let mut row = vec![Complex32::default(); len];
+                let mut row = vec![Complex32::default(); short];
                 let from = ((frequency - half_width) / resolution).ceil().max(1.0) as usize;
-                let to = (((frequency + half_width) / resolution).floor() as usize).min(len / 2 - 1);
+                let to = (((frequency + half_width) / resolution).floor() as usize).min(len / 2 - 1).min(short - 1);
                 for bin in from..=to {
                     let x = (bin as f64 * resolution - frequency) / half_width;
                     row[bin] = spectrum[bin] * (1.0 - x * x).powi(2) as f32;
@@ -472,7 +505,7 @@ impl ConstantQ {
                 (0..Self::COLUMNS)
                     .map(|column| {
                         let x = (column as f64 + 0.5) / Self::COLUMNS as f64;
-                        let at = len as f64 / 2.0 + (span.0 + x * (span.1 - span.0)) * rate;
+                        let at = short as f64 / 2.0 + (span.0 + x * (span.1 - span.0)) * rate / fewer as f64;
                         row.get(at.round().max(0.0) as usize).map_or(0.0, |v| v.norm_sqr() * scale)
                     })
                     .collect()
@@ -682,7 +715,7 @@ struct Axes {
 impl Axes {
     fn new(rect: [f32; 4], x: (f64, f64), y: (f64, f64)) -> Self {
         let rect = rect.map(f32::round);
-        let x_ticks = round_values(x.0, x.1, (f64::from(rect[2]) / 90.0).max(2.0));
+        let x_ticks = round_values(x.0, x.1, (f64::from(rect[2]) / 64.0).max(2.0));
         let y_ticks = round_values(y.0, y.1, (f64::from(rect[3]) / 45.0).max(2.0));
         Self { rect, x, y, logarithmic: false, x_ticks, y_ticks }
     }
@@ -724,8 +757,8 @@ impl Axes {
         }
     }
 
-    /// Border, ticks, numbers and names.
-    fn frame(&self, canvas: &mut Canvas, x_name: &str, y_name: &str) {
+    /// Border, ticks, numbers and names; without a name for it, the horizontal axis has no numbers either.
+    fn frame(&self, canvas: &mut Canvas, x_name: Option<&str>, y_name: &str) {
         let [left, top, width, height] = self.rect;
         let (right, bottom) = (left + width, top + height);
         for (from, to) in [
@@ -739,7 +772,9 @@ impl Axes {
         for (&tick, text) in self.x_ticks.iter().zip(tick_labels(&self.x_ticks)) {
             let x = self.pixel_x(tick).round() + 0.5;
             canvas.line([x, bottom], [x, bottom + 5.0], SOFT_INK, 1.0, None);
-            canvas.text(&text, [x, bottom + 9.0 + TICK], TICK, INK, Anchor::Middle);
+            if x_name.is_some() {
+                canvas.text(&text, [x, bottom + 9.0 + TICK], TICK, INK, Anchor::Middle);
+            }
         }
         let mut widest = 0f32;
         for (&tick, text) in self.y_ticks.iter().zip(tick_labels(&self.y_ticks)) {
@@ -748,7 +783,13 @@ impl Axes {
             canvas.text(&text, [left - 9.0, y + 0.36 * TICK], TICK, INK, Anchor::End);
             widest = widest.max(canvas.text_width(&text, TICK));
         }
-        canvas.text(x_name, [left + width / 2.0, bottom + 14.0 + TICK + LABEL], LABEL, INK, Anchor::Middle);
+        canvas.text(
+            x_name.unwrap_or_default(),
+            [left + width / 2.0, bottom + 14.0 + TICK + LABEL],
+            LABEL,
+            INK,
+            Anchor::Middle,
+        );
         canvas.text_upward(y_name, [(left - 22.0 - widest).max(LABEL), top + height / 2.0], LABEL);
     }
 
@@ -784,20 +825,29 @@ impl Axes {
         }
     }
 
-    /// A line through finite points in order of time. Where many share a column of pixels, the line goes through the
-    /// first, the least, the greatest and the last of them, which looks the same.
+    /// A line through points in order of time, broken where a value is not finite. Where many points share a column of
+    /// pixels, it goes through the first, the least, the greatest and the last of them, which looks the same.
     fn trace(&self, canvas: &mut Canvas, points: &[(f64, f32)], colour: Rgb, width: f32) {
         let column = |p: &(f64, f32)| self.pixel_x(p.0).floor() as i64;
         let mut path = PathBuilder::new();
-        for group in points.chunk_by(|a, b| column(a) == column(b)) {
-            let mut kept = vec![0, group.len() - 1];
-            kept.extend((0..group.len()).min_by(|&a, &b| group[a].1.total_cmp(&group[b].1)));
-            kept.extend((0..group.len()).max_by(|&a, &b| group[a].1.total_cmp(&group[b].1)));
-            kept.sort_unstable();
-            kept.dedup();
-            for index in kept {
-                let (x, y) = (self.pixel_x(group[index].0), self.pixel_y(f64::from(group[index].1)));
-                if path.is_empty() { path.move_to(x, y) } else { path.line_to(x, y) }
+        for stretch in points.split(|p| !p.1.is_finite()) {
+            let mut begun = false;
+            for group in stretch.chunk_by(|a, b| column(a) == column(b)) {
+                let by_value = |&a: &usize, &b: &usize| group[a].1.total_cmp(&group[b].1);
+                let mut kept = vec![0, group.len() - 1];
+                kept.extend((0..group.len()).min_by(by_value));
+                kept.extend((0..group.len()).max_by(by_value));
+                kept.sort_unstable();
+                kept.dedup();
+                for index in kept {
+                    let (x, y) = (self.pixel_x(group[index].0), self.pixel_y(f64::from(group[index].1)));
+                    if begun {
+                        path.line_to(x, y)
+                    } else {
+                        path.move_to(x, y)
+                    }
+                    begun = true;
+                }
             }
         }
         let stroke = Stroke { width, line_join: LineJoin::Round, line_cap: LineCap::Round, ..Stroke::default() };
@@ -819,7 +869,7 @@ impl Axes {
         let (wide, coverage) = match visible.len() {
             0..2_000 => (3, 1.0),
             2_000..10_000 => (2, 0.8),
-            _ => (1, 0.5),
+            many => (1, (5_000.0 / many as f32).max(0.15)),
         };
         let high = (0.9 * pitch).clamp(1.0 + wide as f32, 14.0) as i32;
         for spike in visible {

@@ -2,13 +2,14 @@
 //!
 //! Ops never name a device: they choose variants and tile sizes by the recording's capabilities.
 
+mod conv1d;
 mod copy2d;
 mod correlate;
 mod elementwise;
 mod fft;
 mod fill;
-mod peak;
 pub mod lif;
+mod peak;
 mod reduce;
 mod refine;
 mod spectral_weight;
@@ -16,6 +17,7 @@ mod transpose;
 mod weighted_power;
 mod welch;
 
+pub use conv1d::{Conv1d, Filters, Padding, conv1d};
 pub use copy2d::{Destination, Source, copy2d, pad_rows};
 pub use correlate::{Correlate, correlate};
 pub use elementwise::{

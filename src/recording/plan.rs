@@ -102,6 +102,19 @@ impl Plan {
         self.slots.iter().filter(|s| s.role == role).map(|s| s.bytes).sum()
     }
 
+    /// The slots of [`Role::Upload`] or [`Role::Readback`] with the bytes of each that are in use.
+    pub(crate) fn staging(&self, role: Role) -> Vec<(usize, u64)> {
+        let staged = || self.uploads.iter().chain(&self.downloads);
+        let slots = self.slots.iter().enumerate().filter(|(_, slot)| slot.role == role);
+        let used = slots.enumerate().map(|(i, (slot, _))| {
+            let head = if role == Role::Readback && i == 0 { STATUS_BYTES } else { 0 };
+            let end = staged().filter(|s| s.slot == slot).map(|s| s.at + s.bytes).fold(head, u64::max);
+            // Mappings are multiples of 8.
+            (slot, end.next_multiple_of(8))
+        });
+        used.collect()
+    }
+
     pub(crate) fn slot(&self, tensor: AnyTensor) -> Option<usize> {
         self.slot_of.get(tensor.at()).copied().flatten()
     }

@@ -30,6 +30,8 @@ pub fn open_all(options: &DeviceOptions) -> Vec<Device> {
 /// The native path and every adapter on this machine, opened once a test binary with scratch memory poisoned.
 pub fn devices() -> Vec<Device> {
     static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
-    let options = DeviceOptions { poison: true, ..DeviceOptions::default() };
+    // Not the cache folder of whoever runs the tests.
+    let cache_dir = Some(env!("CARGO_TARGET_TMPDIR").into());
+    let options = DeviceOptions { poison: true, cache_dir, ..DeviceOptions::default() };
     DEVICES.get_or_init(|| open_all(&options)).clone()
 }

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod conv1d;
 mod elementwise;
 mod layout;
 mod reduce;

@@ -9,6 +9,7 @@ mod coincident_peak;
 mod complex_abs;
 mod complex_binary;
 mod complex_scale;
+mod conv1d;
 mod copy2d;
 mod correlate;
 mod extremum;
@@ -24,6 +25,10 @@ mod reduce;
 mod refine;
 mod scan;
 mod scan_add;
+mod tile;
+mod selftest_grid;
+mod selftest_group;
+mod selftest_loop;
 mod spectral_weight;
 mod transpose;
 mod unary;
@@ -36,7 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::io::{Line, aligned, check_feeds};
-use super::{Control, DeviceOptions, Feed, Outputs, POISON, Pool, Stats, Timing};
+use super::{Control, DeviceOptions, Feed, Outputs, POISON, Pool, Stats, Timing, available_memory};
 use crate::kernel::{AnyTensor, Kernel};
 use crate::recording::{Capabilities, Command, Content, Plan, Recording, Role, Slot};
 use crate::{Error, Result};
@@ -57,13 +62,7 @@ struct Shared {
 #[derive(Debug, Clone)]
 pub struct Cpu {
     shared: Arc<Shared>,
-}
-
-/// Bytes of memory that the system could give out now, where it says so.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+    pub(super) reason: Arc<str>,
 }
 
 impl Cpu {
@@ -98,12 +97,17 @@ impl Cpu {
             poison: options.poison,
             dispatches: AtomicU64::new(0),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), reason: "asked for".into() })
     }
 
     /// `cpu (N threads)`.
     pub fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    /// Why it was chosen.
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 
     /// What ops may ask of it.

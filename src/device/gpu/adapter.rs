@@ -19,6 +19,13 @@ pub struct AdapterReport {
     pub driver_info: String,
 }
 
+impl AdapterReport {
+    /// What to give to `--device`: `BACKEND:NAME`.
+    pub fn choose_by(&self) -> String {
+        format!("{}:{}", self.backend, self.name)
+    }
+}
+
 /// Names of software drivers that do not always say that they are.
 const SOFTWARE: [&str; 4] = ["llvmpipe", "softpipe", "swiftshader", "basic render"];
 
@@ -57,6 +64,67 @@ fn rank(info: &wgpu::AdapterInfo) -> (u8, bool) {
     (kind, info.backend == wgpu::Backend::Gl)
 }
 
+/// The WebGPU defaults, the largest buffers that the adapter has, and no more than it has of the rest.
+pub(super) fn required_limits(adapter: &wgpu::Limits) -> wgpu::Limits {
+    wgpu::Limits {
+        max_storage_buffer_binding_size: adapter.max_storage_buffer_binding_size,
+        max_buffer_size: adapter.max_buffer_size,
+        // Descriptors are paid for in memory on DX12; a million is wgpu's default.
+        max_non_sampler_bindings: 65_536,
+        ..wgpu::Limits::default()
+    }
+    .or_worse_values_from(adapter)
+}
+
+/// Every kernel needs what the build step allows it.
+pub(super) fn check_floor(name: &str, limits: &wgpu::Limits) -> Result<()> {
+    let floor = [
+        ("storage buffers", limits.max_storage_buffers_per_shader_stage, 8),
+        ("bytes of workgroup memory", limits.max_compute_workgroup_storage_size, 16 << 10),
+        ("invocations a workgroup", limits.max_compute_invocations_per_workgroup, 256),
+        ("workgroups a dimension", limits.max_compute_workgroups_per_dimension, 65_535),
+        ("dynamic uniform buffers", limits.max_dynamic_uniform_buffers_per_pipeline_layout, 1),
+    ];
+    match floor.into_iter().find(|(_, have, need)| have < need) {
+        Some((what, have, need)) => Err(Error::Unsupported {
+            what: format!("a kernel on {name}"),
+            need: format!("{need} {what}"),
+            have: have.to_string(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Bytes that the device could give out, where that is known: its largest heap of its own memory, and for a device that
+/// shares the system's memory what is free of that.
+pub(super) fn free_memory(adapter: &wgpu::Adapter) -> Option<u64> {
+    let heap = heap_bytes(adapter);
+    let info = adapter.get_info();
+    let shared = is_software(&info) || info.device_type == wgpu::DeviceType::IntegratedGpu;
+    match crate::device::available_memory().filter(|_| shared) {
+        Some(free) => Some(heap.map_or(free, |heap| heap.min(free))),
+        None => heap,
+    }
+}
+
+#[cfg(not(any(target_vendor = "apple", target_family = "wasm")))]
+fn heap_bytes(adapter: &wgpu::Adapter) -> Option<u64> {
+    // VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
+    const DEVICE_LOCAL: u32 = 1;
+    // SAFETY: only a property query of the physical device, which outlives the guard; nothing is kept or destroyed.
+    let properties = unsafe {
+        let raw = adapter.as_hal::<wgpu::hal::api::Vulkan>()?;
+        raw.shared_instance().raw_instance().get_physical_device_memory_properties(raw.raw_physical_device())
+    };
+    let heaps = properties.memory_heaps.iter().take(properties.memory_heap_count as usize);
+    heaps.filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0).map(|heap| heap.size).max()
+}
+
+#[cfg(any(target_vendor = "apple", target_family = "wasm"))]
+fn heap_bytes(_: &wgpu::Adapter) -> Option<u64> {
+    None
+}
+
 /// Every adapter of these backends, the best first. No loader and no driver is an empty list.
 pub(super) fn enumerate(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
     let descriptor = wgpu::InstanceDescriptor {
@@ -93,30 +161,25 @@ fn parse(name: &str) -> (Option<wgpu::Backend>, String) {
 
 /// The adapters that a choice means, the best first, so that a broken one can be passed over.
 ///
-/// GL is looked at only when it is named or when nothing else matches: its libraries are slow to start.
+/// GL is looked at only when a name is given that nothing else matches: its libraries are slow to start.
 ///
 /// # Errors
-/// `NoAdapter` with the names that would do.
+/// `NoAdapter` with the names that would do; a list that is given has at least one.
 pub(super) fn choose(choice: &Choice) -> Result<Vec<wgpu::Adapter>> {
     let none = |wanted: &str, mut known: Vec<String>| {
         known.insert(0, "cpu".into());
         Error::NoAdapter { wanted: wanted.into(), known: known.join(", ") }
     };
-    let names = |adapters: &[wgpu::Adapter]| {
-        let shown = |a: &wgpu::Adapter| {
-            let info = a.get_info();
-            format!("{}:{}", info.backend, info.name)
-        };
-        adapters.iter().map(shown).collect::<Vec<_>>()
-    };
+    let names =
+        |adapters: &[wgpu::Adapter]| adapters.iter().map(|a| report(&a.get_info()).choose_by()).collect::<Vec<_>>();
     let native = wgpu::Backends::PRIMARY;
     match choice {
-        Choice::Cpu => Ok(Vec::new()),
+        Choice::Cpu => Err(none("cpu", Vec::new())),
         Choice::Auto | Choice::Gpu => {
             let mut adapters = enumerate(native);
             let known = names(&adapters);
             adapters.retain(|a| !is_software(&a.get_info()));
-            if adapters.is_empty() && *choice == Choice::Gpu { Err(none("gpu", known)) } else { Ok(adapters) }
+            if adapters.is_empty() { Err(none("gpu", known)) } else { Ok(adapters) }
         }
         Choice::Named(name) => {
             let (backend, part) = parse(name);

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::health::Health;
 use crate::Result;
+use crate::device::CacheReport;
 use crate::kernel::Kernel;
 
 const MAGIC: [u8; 8] = *b"SPKWPC01";
@@ -27,15 +28,6 @@ pub(super) struct Cache {
     found: BTreeSet<u64>,
     /// Kernels compiled since.
     compiled: Mutex<BTreeSet<u64>>,
-}
-
-/// What the cache did for a start.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct CacheReport {
-    /// The file.
-    pub path: PathBuf,
-    /// A whole file of this very driver was found.
-    pub hit: bool,
 }
 
 /// 128-bit FNV-1a: tells damage, not malice; the folder is the user's own.

@@ -5,24 +5,28 @@ mod cache;
 mod health;
 mod pipelines;
 mod prepared;
+mod run;
+mod selftest;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use adapter::AdapterReport;
-pub use cache::CacheReport;
 pub use pipelines::Readiness;
 pub use prepared::Prepared;
+pub use selftest::Quirk;
 
-use super::{Choice, Control, DeviceOptions, Kind, Pool, Stats};
+use super::{CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Stats, WarmupKernel};
 use crate::kernel::Kernel;
-use crate::recording::{Capabilities, Recording};
+use crate::recording::{Capabilities, Plan, Recording, Slot};
 use crate::{Error, Result};
 use cache::Cache;
 use health::{Health, Waited};
 use pipelines::Pipelines;
+use run::Mapping;
 
 /// Bytes of a kernel's parameters at most.
 const PARAMS_BYTES: u64 = 64;
@@ -33,6 +37,12 @@ const WAIT: Duration = Duration::from_millis(5);
 /// After this long without progress an empty submission asks the driver whether it is still there: some drivers kill
 /// a context without ever signalling what it was working on.
 const PROBE: Duration = Duration::from_secs(5);
+
+/// Iterations of an invocation that no kernel should need, so that a slice stays short.
+const MAX_LOOP: u32 = 1 << 24;
+
+/// The budget where neither the caller nor the driver says how much there is.
+const BUDGET: u64 = 1 << 30;
 
 /// Constants and states pass through host-visible memory of this size.
 const CHUNK: u64 = 4 << 20;
@@ -50,53 +60,81 @@ struct Shared {
     /// Filled with [`super::POISON`]; scratch memory is overwritten from it before each run.
     poison: Option<wgpu::Buffer>,
     timestamps: bool,
+    quirks: Vec<Quirk>,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
     bind_groups: AtomicU64,
     dispatches: AtomicU64,
     submissions: AtomicU64,
+}
+
+/// How a wait may end before its time.
+struct Watch<'a> {
+    control: &'a Control<'a>,
+    started: Instant,
+}
+
+impl Watch<'_> {
+    fn check(&self) -> Result<()> {
+        self.control.check(self.started)
+    }
 }
 
 /// A GPU through wgpu. Clones share the device, its memory and its pipelines.
 #[derive(Debug, Clone)]
 pub struct Gpu {
     shared: Arc<Shared>,
+    reason: Arc<str>,
 }
 
-fn limits(adapter: &wgpu::Limits) -> wgpu::Limits {
-    wgpu::Limits {
-        max_storage_buffer_binding_size: adapter.max_storage_buffer_binding_size,
-        max_buffer_size: adapter.max_buffer_size,
-        ..wgpu::Limits::default()
-    }
-    .or_worse_values_from(adapter)
-}
-
-/// The features that a device uses where the adapter has them. None is needed.
+/// The features that a device uses where the adapter has them; none is needed. For hosts that lend their device.
 pub fn optional_features() -> wgpu::Features {
     wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE
 }
 
+/// The limits to ask of an adapter: the WebGPU defaults, and the largest buffers there are. For hosts that lend their
+/// device.
+pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+    adapter::required_limits(&adapter.limits())
+}
+
+fn reports(backends: wgpu::Backends) -> Vec<AdapterReport> {
+    adapter::enumerate(backends).iter().map(|a| adapter::report(&a.get_info())).collect()
+}
+
 /// The adapters of the system's native graphics interfaces, the best first. GL is not among them.
 pub fn adapters() -> Vec<AdapterReport> {
-    adapter::enumerate(wgpu::Backends::PRIMARY).iter().map(|a| adapter::report(&a.get_info())).collect()
+    reports(wgpu::Backends::PRIMARY)
+}
+
+/// The same with those that GL has.
+pub fn all_adapters() -> Vec<AdapterReport> {
+    reports(wgpu::Backends::PRIMARY | wgpu::Backends::GL)
 }
 
 impl Gpu {
-    /// Every adapter that the choice means, opened in order of preference until one computes rightly.
-    pub(super) fn open(options: &DeviceOptions) -> Result<Option<Self>> {
-        let mut last = None;
+    /// The first adapter that the choice means and that computes rightly.
+    ///
+    /// # Errors
+    /// `NoAdapter` when the choice means none; else what was wrong with the first.
+    pub(super) fn open(options: &DeviceOptions) -> Result<Self> {
+        let mut first = None;
         for adapter in adapter::choose(&options.choice)? {
             match Self::from_adapter(&adapter, options) {
-                Ok(gpu) => return Ok(Some(gpu)),
-                Err(error) => {
-                    log::warn!("{}: {error}", adapter.get_info().name);
-                    last = last.or(Some(error));
+                Ok(mut gpu) => {
+                    let named = matches!(options.choice, Choice::Named(_));
+                    let why = if named { "asked for by name" } else { "the best hardware GPU" };
+                    let passed = first.map(|e: Error| format!("; passed over: {e}")).unwrap_or_default();
+                    gpu.reason = format!("{why}{passed}").into();
+                    return Ok(gpu);
                 }
+                Err(error) => first = first.or(Some(error)),
             }
         }
-        match (last, &options.choice) {
-            (Some(error), Choice::Gpu | Choice::Named(_)) => Err(error),
-            _ => Ok(None),
-        }
+        Err(first.unwrap_or_else(|| Error::Internal("a choice without adapters is an error".into())))
     }
 
     fn from_adapter(adapter: &wgpu::Adapter, options: &DeviceOptions) -> Result<Self> {
@@ -104,7 +142,7 @@ impl Gpu {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("spikewave"),
             required_features: optional_features() & adapter.features(),
-            required_limits: limits(&adapter.limits()),
+            required_limits: required_limits(adapter),
             // The pool allocates in large pieces itself.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -121,7 +159,8 @@ impl Gpu {
             flag.lose(format!("{reason:?}: {}", message.trim()));
         });
         device.on_uncaptured_error(Arc::new(|error| log::error!("wgpu: {error}")));
-        Self::new(device, queue, health, options)
+        let share = adapter::free_memory(adapter).map_or(BUDGET, |bytes| bytes / 10 * 6);
+        Self::new(device, queue, health, options, share)
     }
 
     /// An executor on a device that the host application owns and lends.
@@ -133,17 +172,24 @@ impl Gpu {
     /// # Errors
     /// `Unsupported` if the device lacks what every kernel needs (the WebGPU defaults).
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, options: &DeviceOptions) -> Result<Self> {
-        Self::new(device, queue, Arc::default(), options)
+        Self::new(device, queue, Arc::default(), options, BUDGET)
     }
 
-    fn new(device: wgpu::Device, queue: wgpu::Queue, health: Arc<Health>, options: &DeviceOptions) -> Result<Self> {
+    fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        health: Arc<Health>,
+        options: &DeviceOptions,
+        budget: u64,
+    ) -> Result<Self> {
         let info = device.adapter_info();
         let limits = device.limits();
+        adapter::check_floor(&info.name, &limits)?;
         // A slot is up to an eighth larger than its tensor.
         let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size / 9 * 8) & !255;
-        let budget = options.memory_budget.unwrap_or(1 << 30);
+        let budget = options.memory_budget.unwrap_or(budget);
         let capabilities =
-            Capabilities { native: false, max_tensor_bytes: largest, max_loop: 60_000, budget_bytes: budget };
+            Capabilities { native: false, max_tensor_bytes: largest, max_loop: MAX_LOOP, budget_bytes: budget };
         let cache = Cache::load(&device, &health, options.cache_dir.as_deref().map(Path::new))?;
         let pipelines = Pipelines::new(&device, &health, cache, options.checked, options.threads);
         let mut shared = Shared {
@@ -153,9 +199,8 @@ impl Gpu {
             pool: Pool::new(budget),
             poison: None,
             timestamps: device.features().contains(wgpu::Features::TIMESTAMP_QUERY),
-            bind_groups: AtomicU64::new(0),
-            dispatches: AtomicU64::new(0),
-            submissions: AtomicU64::new(0),
+            quirks: Vec::new(),
+            counters: Counters::default(),
             device,
             queue,
             info,
@@ -166,7 +211,25 @@ impl Gpu {
             shared.write(&[(&poison, &bytes)])?;
             shared.poison = Some(poison);
         }
-        Ok(Self { shared: Arc::new(shared) })
+        let mut gpu = Self { shared: Arc::new(shared), reason: "lent by the host application".into() };
+        let quirks = selftest::run(&gpu, options.force)?;
+        let shared = Arc::get_mut(&mut gpu.shared).ok_or_else(|| Error::Internal("the self-test is running".into()))?;
+        if quirks.contains(&Quirk::LoopLimit64k) {
+            shared.capabilities.max_loop = 60_000;
+        }
+        shared.timestamps &= !quirks.contains(&Quirk::NoTimestamps);
+        shared.quirks = quirks;
+        Ok(gpu)
+    }
+
+    /// What the self-test found.
+    pub fn quirks(&self) -> &[Quirk] {
+        &self.shared.quirks
+    }
+
+    /// Why this one was chosen.
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 
     /// The adapter's name.
@@ -188,9 +251,9 @@ impl Gpu {
     pub fn stats(&self) -> Stats {
         Stats {
             pipelines_created: self.shared.pipelines.created(),
-            bind_groups_created: self.shared.bind_groups.load(Ordering::Relaxed),
-            dispatches: self.shared.dispatches.load(Ordering::Relaxed),
-            submissions: self.shared.submissions.load(Ordering::Relaxed),
+            bind_groups_created: self.shared.counters.bind_groups.load(Ordering::Relaxed),
+            dispatches: self.shared.counters.dispatches.load(Ordering::Relaxed),
+            submissions: self.shared.counters.submissions.load(Ordering::Relaxed),
             memory: self.shared.pool.stats(),
         }
     }
@@ -206,6 +269,25 @@ impl Gpu {
     /// How far a kernel is.
     pub fn readiness(&self, kernel: &Kernel) -> Readiness {
         self.shared.pipelines.readiness(kernel)
+    }
+
+    /// Waits for a kernel that has been asked for.
+    pub(super) fn await_kernel(&self, kernel: &'static Kernel) -> Result<WarmupKernel> {
+        let compiled = self.shared.pipelines.wait(kernel)?;
+        let (compile_ms, cache_hit) = (super::warmup::ms(compiled.compile), compiled.cache_hit);
+        Ok(WarmupKernel { label: kernel.label(), compile_ms, cache_hit })
+    }
+
+    /// The first and second time of dispatching every kernel over no workgroup.
+    pub(super) fn first_uses(&self, kernels: &[&'static Kernel]) -> Result<(Duration, Duration)> {
+        let mut idle = Prepared::idle(&self.shared, kernels)?;
+        let mut wall = || idle.run(&[], &Control::default()).map(|out| out.timing().wall);
+        Ok((wall()?, wall()?))
+    }
+
+    /// The pipeline cache file; `None` where the backend has none.
+    pub fn cache(&self) -> Option<CacheReport> {
+        self.shared.pipelines.cache().map(Cache::report)
     }
 
     /// Tells that the host's device is lost: every call from now on, and every run under way, ends with `DeviceLost`.
@@ -234,17 +316,43 @@ fn usages(kind: Kind, timestamps: bool) -> wgpu::BufferUsages {
     }
 }
 
+/// A part of a write that fits the chunk, and where it goes.
+struct Piece<'a> {
+    bytes: &'a [u8],
+    from: u64,
+    target: &'a wgpu::Buffer,
+    to: u64,
+}
+
 impl Shared {
+    fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64, n: u64) {
+        counter(&self.counters).fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Makes something under error scopes: `OutOfMemory` with these bytes, or `Internal`.
+    fn create<T>(&self, what: (&str, u64), make: impl FnOnce() -> T) -> Result<T> {
+        self.health.create(&self.device, what, make)
+    }
+
     /// A buffer of this kind, not yet counted by the pool.
     fn buffer(&self, kind: Kind, bytes: u64) -> Result<wgpu::Buffer> {
-        let descriptor = wgpu::BufferDescriptor {
-            label: None,
-            size: bytes,
-            usage: usages(kind, self.timestamps),
-            // A mapped buffer that the driver cannot give is an error here; staging memory for it would be a lost device.
-            mapped_at_creation: false,
-        };
-        self.health.create(&self.device, ("a buffer", bytes), || self.device.create_buffer(&descriptor))
+        let usage = usages(kind, self.timestamps);
+        let descriptor = wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false };
+        self.create(("a buffer", bytes), || self.device.create_buffer(&descriptor))
+    }
+
+    /// The memory of a plan.
+    fn lease(&self, plan: &Plan) -> Result<Vec<(Slot, wgpu::Buffer)>> {
+        let failed = Cell::new(false);
+        self.pool.lease(plan, |kind, bytes| {
+            // The second attempt: wgpu gives freed memory back to the driver only when it is polled.
+            if failed.get() {
+                self.health.tick(&self.device)?;
+            }
+            let made = self.buffer(kind, bytes);
+            failed.set(made.is_err());
+            made
+        })
     }
 
     fn encoder(&self) -> wgpu::CommandEncoder {
@@ -252,107 +360,103 @@ impl Shared {
     }
 
     fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<wgpu::SubmissionIndex> {
-        self.submissions.fetch_add(1, Ordering::Relaxed);
-        self.health.create(&self.device, ("a submission", 0), || self.queue.submit([encoder.finish()]))
+        self.count(|c| &c.submissions, 1);
+        self.create(("a submission", 0), || self.queue.submit([encoder.finish()]))
     }
 
     /// Waits until `done` holds, in short slices, watching for loss, cancellation and the deadline.
     fn wait(
         &self,
         submission: Option<&wgpu::SubmissionIndex>,
-        (control, started): (&Control<'_>, Instant),
+        watch: &Watch<'_>,
         done: impl Fn() -> bool,
     ) -> Result<()> {
         let mut probed = Instant::now();
         loop {
-            let waited = self.health.wait(&self.device, submission, WAIT)?;
-            if waited == Waited::Done && done() {
+            if self.health.wait(&self.device, submission, WAIT)? == Waited::Done && done() {
                 return Ok(());
             }
-            control.check(started)?;
+            watch.check()?;
             if probed.elapsed() > PROBE {
                 probed = Instant::now();
-                self.health.create(&self.device, ("a probe", 0), || self.queue.submit([]))?;
+                self.create(("a probe", 0), || self.queue.submit([]))?;
             }
         }
     }
 
-    /// Maps an upload buffer, lets `fill` write it, and unmaps it.
+    /// Maps the first `bytes` of an upload buffer, lets `write` write them, and unmaps it.
     fn fill(
         &self,
         buffer: &wgpu::Buffer,
         bytes: u64,
-        watch: (&Control<'_>, Instant),
-        fill: impl FnOnce(&mut wgpu::BufferViewMut),
+        watch: &Watch<'_>,
+        write: impl FnOnce(&mut wgpu::BufferViewMut),
     ) -> Result<()> {
-        let mapped = prepared::Mapping::default();
-        self.health.create(&self.device, ("a mapping", bytes), || {
-            buffer.map_async(wgpu::MapMode::Write, 0..bytes, mapped.callback());
-        })?;
-        // The GPU is done with it as a rule, and the mapping is there at once.
+        let mapped = Mapping::default();
+        self.create(("a mapping", bytes), || buffer.map_async(wgpu::MapMode::Write, 0..bytes, mapped.callback()))?;
+        // Unless a run was given up, the GPU is done with it and the mapping is there at once.
         self.health.tick(&self.device)?;
-        if !mapped.is_settled() {
-            let waited = self.wait(None, watch, || mapped.is_settled());
-            if waited.is_err() {
-                buffer.unmap();
-            }
-            waited?;
-        }
-        mapped.check(&self.health)?;
-        let filled = health::silently(|| match buffer.get_mapped_range_mut(0..bytes) {
-            Ok(mut view) => {
-                fill(&mut view);
-                Ok(())
-            }
-            Err(e) => Err(self.health.lose(format!("a mapping failed: {e}"))),
+        let settled = if mapped.is_settled() { Ok(()) } else { self.wait(None, watch, || mapped.is_settled()) };
+        let written = settled.and_then(|()| mapped.check(&self.health)).and_then(|()| {
+            let mut view = buffer
+                .get_mapped_range_mut(0..bytes)
+                .map_err(|e| self.health.lose(format!("a mapping failed: {e}")))?;
+            write(&mut view);
+            Ok(())
         });
-        buffer.unmap();
-        filled.map_err(|m| self.health.lose(m))?
+        self.create(("an unmapping", bytes), || buffer.unmap())?;
+        written
     }
 
-    /// Writes whole buffers from their beginning, through one chunk of host-visible memory.
+    /// A host-visible buffer with this content, ready to be copied from.
+    fn filled(&self, bytes: &[u8]) -> Result<wgpu::Buffer> {
+        let descriptor = wgpu::BufferDescriptor {
+            label: None,
+            size: (bytes.len() as u64).next_multiple_of(8),
+            // With MAP_WRITE, being mapped at creation takes no staging memory, whose lack would lose the device.
+            usage: usages(Kind::Upload, false),
+            mapped_at_creation: true,
+        };
+        let buffer = self.create(("an input", descriptor.size), || self.device.create_buffer(&descriptor))?;
+        let view = buffer.get_mapped_range_mut(0..descriptor.size);
+        let mut view = view.map_err(|e| self.health.lose(format!("a mapping failed: {e}")))?;
+        view.slice(0..bytes.len()).copy_from_slice(bytes);
+        drop(view);
+        buffer.unmap();
+        Ok(buffer)
+    }
+
+    /// Writes buffers from their beginning, through one chunk of host-visible memory.
     fn write(&self, writes: &[(&wgpu::Buffer, &[u8])]) -> Result<()> {
         let total: u64 = writes.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        if total == 0 {
-            return Ok(());
-        }
-        let size = total.min(CHUNK).next_multiple_of(8);
+        let size = total.clamp(8, CHUNK).next_multiple_of(8);
         let chunk = self.buffer(Kind::Upload, size)?;
-        let control = Control::default();
-        let watch = (&control, Instant::now());
-        let mut pieces = Vec::new();
+        let (mut pieces, mut used) = (Vec::new(), 0);
         for (target, bytes) in writes {
-            let mut at = 0;
-            for piece in bytes.chunks(CHUNK as usize) {
-                pieces.push((*target, at, piece));
-                at += piece.len() as u64;
-            }
-        }
-        let mut rest = &pieces[..];
-        while !rest.is_empty() {
-            let mut used = 0;
-            let fitting = rest.iter().take_while(|(_, _, piece)| {
-                used += piece.len() as u64;
-                used <= size
-            });
-            let (now, later) = rest.split_at(fitting.count());
-            rest = later;
-            self.fill(&chunk, size, watch, |view| {
-                let mut at = 0;
-                for (_, _, piece) in now {
-                    view.slice(at..at + piece.len()).copy_from_slice(piece);
-                    at += piece.len();
+            for (i, piece) in bytes.chunks(size as usize).enumerate() {
+                if used + piece.len() as u64 > size {
+                    self.write_chunk(&chunk, &pieces)?;
+                    (pieces, used) = (Vec::new(), 0);
                 }
-            })?;
-            let mut encoder = self.encoder();
-            let mut at = 0;
-            for (target, to, piece) in now {
-                encoder.copy_buffer_to_buffer(&chunk, at, target, *to, piece.len() as u64);
-                at += piece.len() as u64;
+                pieces.push(Piece { bytes: piece, from: used, target, to: i as u64 * size });
+                used += piece.len() as u64;
             }
-            let submission = self.submit(encoder)?;
-            self.wait(Some(&submission), watch, || true)?;
         }
-        Ok(())
+        self.write_chunk(&chunk, &pieces)
+    }
+
+    fn write_chunk(&self, chunk: &wgpu::Buffer, pieces: &[Piece<'_>]) -> Result<()> {
+        let watch = Watch { control: &Control::default(), started: Instant::now() };
+        self.fill(chunk, chunk.size(), &watch, |view| {
+            for piece in pieces {
+                view.slice(piece.from as usize..piece.from as usize + piece.bytes.len()).copy_from_slice(piece.bytes);
+            }
+        })?;
+        let mut encoder = self.encoder();
+        for piece in pieces {
+            encoder.copy_buffer_to_buffer(chunk, piece.from, piece.target, piece.to, piece.bytes.len() as u64);
+        }
+        let submission = self.submit(encoder)?;
+        self.wait(Some(&submission), &watch, || true)
     }
 }

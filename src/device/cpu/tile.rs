@@ -1,0 +1,225 @@
+//! The register tile of a matrix product: 8 rows × 48 columns, compiled for each instruction set.
+//!
+//! The left side is packed, 8 rows side by side for every k. The right side is read where it lies: row k begins at
+//! `offsets[k]`, so that rows may overlap, as the taps of a filter over one signal do.
+
+/// Rows of a packed panel.
+pub(super) const ROWS: usize = 8;
+/// Columns of a tile: three AVX-512 registers; 8 × 3 accumulators leave 8 of the 32 registers for the operands.
+pub(super) const COLS: usize = 48;
+
+/// A vector register of f32.
+///
+/// # Safety
+/// Every function needs the register's instructions; `load` and `store` need `N` elements.
+#[allow(clippy::missing_safety_doc, reason = "stated for the whole trait")]
+trait Lanes: Copy {
+    const N: usize;
+    /// Rows that fit the registers beside three columns of them.
+    const ROWS: usize;
+    unsafe fn splat(v: f32) -> Self;
+    unsafe fn load(at: *const f32) -> Self;
+    unsafe fn store(self, at: *mut f32);
+    /// `self + a·b`.
+    unsafe fn add_product(self, a: Self, b: Self) -> Self;
+}
+
+#[derive(Clone, Copy)]
+struct Plain([f32; 4]);
+
+impl Lanes for Plain {
+    const N: usize = 4;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(v: f32) -> Self {
+        Self([v; 4])
+    }
+
+    #[inline(always)]
+    unsafe fn load(at: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { at.cast::<[f32; 4]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, at: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { at.cast::<[f32; 4]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_product(self, a: Self, b: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + a.0[i] * b.0[i]))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Lanes;
+
+    macro_rules! lanes {
+        ($ty:ty, $n:literal, $rows:literal, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+            impl Lanes for $ty {
+                const N: usize = $n;
+                const ROWS: usize = $rows;
+
+                #[inline(always)]
+                unsafe fn splat(v: f32) -> Self {
+                    // SAFETY: the caller's promise, here and below.
+                    unsafe { $splat(v) }
+                }
+
+                #[inline(always)]
+                unsafe fn load(at: *const f32) -> Self {
+                    unsafe { $load(at) }
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, at: *mut f32) {
+                    unsafe { $store(at, self) }
+                }
+
+                #[inline(always)]
+                unsafe fn add_product(self, a: Self, b: Self) -> Self {
+                    unsafe { $fma(a, b, self) }
+                }
+            }
+        };
+    }
+    lanes!(__m256, 8, 4, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
+    lanes!(__m512, 16, 8, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps);
+}
+
+/// One product of a packed panel with a part of the right side.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<'a> {
+    /// `[k][ROWS]`.
+    pub left: *const f32,
+    /// Start of the right side's rows; [`COLS`] elements from each `right + offsets[k]` must be readable.
+    pub right: *const f32,
+    /// One for each k.
+    pub offsets: &'a [usize],
+    /// `rows` × `cols` at a pitch of `pitch`.
+    pub out: *mut f32,
+    pub pitch: usize,
+    pub rows: usize,
+    pub cols: usize,
+    /// What each row starts from; `None`: from what `out` holds.
+    pub start: Option<[f32; ROWS]>,
+}
+
+/// R × (C registers) from `row` and `col` of the tile on.
+#[inline(always)]
+unsafe fn block<V: Lanes, const R: usize, const C: usize>(t: &Tile<'_>, row: usize, col: usize) {
+    // SAFETY: the caller's promise; a block that the output does not hold whole goes through `edge`.
+    unsafe {
+        let whole = row + R <= t.rows && col + C * V::N <= t.cols;
+        let mut edge = [0f32; ROWS * COLS];
+        let out = t.out.add(row * t.pitch + col);
+        let (at, pitch) = if whole { (out, t.pitch) } else { (edge.as_mut_ptr(), COLS) };
+        let (rows, cols) = (R.min(t.rows - row), (C * V::N).min(t.cols - col));
+        let mut acc = [[V::splat(0.0); C]; R];
+        if let Some(start) = t.start {
+            for r in 0..R {
+                acc[r] = [V::splat(start[row + r]); C];
+            }
+        } else {
+            if !whole {
+                for r in 0..rows {
+                    std::ptr::copy_nonoverlapping(out.add(r * t.pitch), at.add(r * pitch), cols);
+                }
+            }
+            for r in 0..R {
+                for c in 0..C {
+                    acc[r][c] = V::load(at.add(r * pitch + c * V::N));
+                }
+            }
+        }
+        let (left, right) = (t.left.add(row), t.right.add(col));
+        for (k, offset) in t.offsets.iter().enumerate() {
+            let from = right.add(*offset);
+            let mut v = [V::splat(0.0); C];
+            for c in 0..C {
+                v[c] = V::load(from.add(c * V::N));
+            }
+            for r in 0..R {
+                let w = V::splat(*left.add(k * ROWS + r));
+                for c in 0..C {
+                    acc[r][c] = acc[r][c].add_product(w, v[c]);
+                }
+            }
+        }
+        for r in 0..R {
+            for c in 0..C {
+                acc[r][c].store(at.add(r * pitch + c * V::N));
+            }
+        }
+        if !whole {
+            for r in 0..rows {
+                std::ptr::copy_nonoverlapping(at.add(r * pitch), out.add(r * t.pitch), cols);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn columns<V: Lanes, const R: usize>(t: &Tile<'_>, row: usize) {
+    for col in (0..t.cols).step_by(3 * V::N) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (t.cols - col).div_ceil(V::N) {
+                1 => block::<V, R, 1>(t, row, col),
+                2 => block::<V, R, 2>(t, row, col),
+                _ => block::<V, R, 3>(t, row, col),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn whole<V: Lanes>(t: &Tile<'_>) {
+    for row in (0..t.rows).step_by(V::ROWS) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match t.rows - row {
+                1 => columns::<V, 1>(t, row),
+                2 => columns::<V, 2>(t, row),
+                n if n <= 4 || V::ROWS == 4 => columns::<V, 4>(t, row),
+                _ => columns::<V, 8>(t, row),
+            }
+        }
+    }
+}
+
+/// A tile for one instruction set.
+pub(super) type Multiply = unsafe fn(&Tile<'_>);
+
+/// The tile for this processor.
+///
+/// Calling it is sound if the tile's pointers reach what [`Tile`] says they do, and nothing else has that output.
+pub(super) fn best() -> Multiply {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{__m256, __m512};
+        #[target_feature(enable = "avx512f")]
+        unsafe fn avx512(t: &Tile<'_>) {
+            // SAFETY: the caller's promise.
+            unsafe { whole::<__m512>(t) }
+        }
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn avx2(t: &Tile<'_>) {
+            // SAFETY: the caller's promise.
+            unsafe { whole::<__m256>(t) }
+        }
+        if is_x86_feature_detected!("avx512f") {
+            return avx512;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return avx2;
+        }
+    }
+    whole::<Plain>
+}

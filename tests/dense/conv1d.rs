@@ -1,0 +1,175 @@
+use spikewave::device::{Choice, Device, DeviceOptions};
+use spikewave::ops::{self, Conv1d, Filters, Padding};
+
+use super::common::devices;
+use super::{noise, refusal, run};
+
+/// The definition, in f64.
+fn exact(c: &Conv1d, pad: usize, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f64> {
+    let n_out = c.output_length().unwrap();
+    let (gi, go) = (c.channels_in / c.groups, c.channels_out / c.groups);
+    let mut y = Vec::with_capacity(c.batch * c.channels_out * n_out);
+    for b in 0..c.batch {
+        for m in 0..c.channels_out {
+            for t in 0..n_out {
+                let mut s = bias.map_or(0.0, |v| f64::from(v[m]));
+                for i in 0..gi {
+                    let row = &x[(b * c.channels_in + m / go * gi + i) * c.length..][..c.length];
+                    for j in 0..c.taps {
+                        let at = t * c.stride + j * c.dilation;
+                        if at >= pad && at - pad < c.length {
+                            s += f64::from(w[(m * gi + i) * c.taps + j]) * f64::from(row[at - pad]);
+                        }
+                    }
+                }
+                y.push(s);
+            }
+        }
+    }
+    y
+}
+
+fn convolve(device: &Device, c: Conv1d, x: &[f32], w: &[f32], bias: Option<&[f32]>, late: bool) -> Vec<f32> {
+    run(device, |rec| {
+        let filters = if late {
+            let (w, bias) = (rec.constant("w", w)?, bias.map(|b| rec.constant("b", b)).transpose()?);
+            Filters::from_tensor(rec, c, w, bias)?
+        } else {
+            Filters::new(rec, c, w, bias)?
+        };
+        let x = rec.constant("x", x)?;
+        let y = rec.scratch("y", c.batch * c.channels_out * c.output_length()?)?;
+        ops::conv1d(rec, &filters, x, y).map(|()| y)
+    })
+}
+
+/// Relative L2 distance.
+fn distance(got: &[f32], exact: &[f64]) -> f64 {
+    assert_eq!(got.len(), exact.len());
+    let e: f64 = got.iter().zip(exact).map(|(g, e)| (f64::from(*g) - e).powi(2)).sum();
+    (e / exact.iter().map(|e| e * e).sum::<f64>().max(1e-30)).sqrt()
+}
+
+fn check(c: Conv1d, pad: usize, devices: &[Device]) {
+    let seed = (c.length * 31 + c.taps * 7 + c.channels_out) as u64;
+    let x = noise(seed, c.batch * c.channels_in * c.length);
+    let w = noise(seed + 1, c.channels_out * c.channels_in / c.groups * c.taps);
+    let bias = (c.taps % 2 == 1).then(|| noise(seed + 2, c.channels_out));
+    let expected = exact(&c, pad, &x, &w, bias.as_deref());
+    for device in devices {
+        let got = convolve(device, c, &x, &w, bias.as_deref(), c.length.is_multiple_of(2));
+        let d = distance(&got, &expected);
+        assert!(d <= 1e-6 * (c.taps as f64).sqrt(), "{c:?} is {d:e} off on {}", device.name());
+        // One wrong element of a large result could hide in the norm.
+        let rms = (expected.iter().map(|e| e * e).sum::<f64>() / expected.len() as f64).sqrt().max(1e-6);
+        for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
+            assert!((f64::from(*g) - e).abs() <= 2e-5 * rms, "{c:?}: {i} is {g} for {e} on {}", device.name());
+        }
+    }
+}
+
+#[test]
+fn every_small_shape() {
+    let all = devices();
+    // The native path on the whole lattice, the adapters on a part that meets every value.
+    let mut count = 0;
+    for (channels_in, channels_out, groups) in [(1, 1, 1), (2, 3, 1), (4, 4, 2), (3, 9, 3), (2, 17, 1)] {
+        for taps in 1..=4 {
+            for stride in 1..=4 {
+                for dilation in 1..=3 {
+                    for (before, behind) in [(0, 0), (1, 0), (0, 2), (5, 4)] {
+                        for length in [1, 2, 5, 10, 11] {
+                            let padding = Padding::Explicit(before, behind);
+                            let batch = 1 + length % 2;
+                            let c = Conv1d {
+                                batch,
+                                length,
+                                channels_in,
+                                channels_out,
+                                taps,
+                                groups,
+                                stride,
+                                dilation,
+                                padding,
+                            };
+                            if c.output_length().is_ok() {
+                                count += 1;
+                                check(c, before, if count % 61 == 0 { &all } else { &all[..1] });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(count > 3000, "{count}");
+}
+
+#[test]
+fn edges_of_tiles() {
+    let all = devices();
+    for channels_out in [7, 8, 9, 63, 64, 65] {
+        for n_out in [15, 16, 17, 47, 48, 49, 127, 128, 129] {
+            let c = Conv1d { padding: Padding::Same, ..Conv1d::new(1, n_out, 3, channels_out, 5) };
+            check(c, 2, &all);
+        }
+    }
+}
+
+#[test]
+fn layers_of_an_encoder_and_long_sums() {
+    let all = devices();
+    let layer = |batch, channels_in, channels_out, length| Conv1d {
+        stride: 2,
+        padding: Padding::Explicit(4, 4),
+        ..Conv1d::new(batch, length, channels_in, channels_out, 9)
+    };
+    check(layer(2, 1, 64, 1030), 4, &all);
+    check(layer(1, 64, 128, 700), 4, &all);
+    check(layer(1, 128, 70, 333), 4, &all);
+    // More terms than one dispatch of the shader adds, and more channels than one block of the native path.
+    check(layer(1, 512, 24, 64), 4, &all);
+    check(Conv1d::new(1, 5000, 2, 3, 3001), 0, &all);
+    check(Conv1d { stride: 7, dilation: 3, ..Conv1d::new(1, 9000, 1, 2, 400) }, 0, &all);
+    // One filter a channel.
+    check(Conv1d { groups: 40, padding: Padding::Same, ..Conv1d::new(2, 500, 40, 40, 9) }, 4, &all);
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let c = Conv1d { stride: 2, padding: Padding::Explicit(4, 4), ..Conv1d::new(1, 3000, 40, 100, 9) };
+    let (x, w, b) = (noise(1, 40 * 3000), noise(2, 100 * 40 * 9), noise(3, 100));
+    let on = |threads| {
+        let options = DeviceOptions { threads: Some(threads), ..DeviceOptions::new(Choice::Cpu) };
+        convolve(&Device::open(&options).unwrap(), c, &x, &w, Some(&b), false)
+    };
+    let one = on(1);
+    assert!(one == on(2) && one == on(5));
+}
+
+#[test]
+fn same_and_valid_lengths() {
+    let c = Conv1d { dilation: 3, padding: Padding::Same, ..Conv1d::new(1, 20, 1, 1, 4) };
+    assert_eq!(c.output_length(), Ok(20));
+    check(c, 4, &devices()[..1]);
+    assert_eq!(Conv1d { dilation: 3, ..Conv1d::new(1, 20, 1, 1, 4) }.output_length(), Ok(11));
+}
+
+#[test]
+fn impossible_convolutions_are_refused() {
+    let c = Conv1d::new(1, 20, 2, 4, 3);
+    let length = |c: Conv1d| c.output_length().unwrap_err().to_string();
+    assert_eq!(length(Conv1d { taps: 0, ..c }), "invalid conv1d: taps: 0, must be in 1..2^31");
+    assert!(length(Conv1d { groups: 3, ..c }).contains("channels_in: 2 are not 3 whole groups"));
+    assert!(length(Conv1d { stride: 2, padding: Padding::Same, ..c }).contains("Same needs stride 1"));
+    assert!(length(Conv1d { taps: 21, ..c }).contains("they span 21 samples, and the padded signal has 20"));
+    assert!(length(Conv1d { padding: Padding::Explicit(usize::MAX, 1), ..c }).contains("padded length"));
+    assert!(refusal(|rec| Filters::new(rec, c, &[0.0; 23], None).map(drop)).contains("23 values, must be"));
+    assert!(refusal(|rec| Filters::new(rec, c, &[0.0; 24], Some(&[0.0; 3])).map(drop)).contains("bias: 3 values"));
+    let why = refusal(|rec| {
+        let filters = Filters::new(rec, c, &[0.0; 24], None)?;
+        let (x, y) = (rec.constant("x", &[0f32; 40])?, rec.scratch("y", 71)?);
+        ops::conv1d(rec, &filters, x, y)
+    });
+    assert_eq!(why, "invalid conv1d: y: 71 elements, must be batch × channels × length = 1 × 4 × 18");
+}
