@@ -71,12 +71,21 @@ fn stretches(strain: &Strain, segments: &[Segment], welch: &Welch) -> Result<Vec
     long.into_iter().map(|s| filter::condition(s.of(&strain.values), strain.sample_rate_hz)).collect()
 }
 
+/// Conditioned strain as f32. Its squares, summed over a long window, must not overflow.
+fn narrow(values: &[f64]) -> Result<Vec<f32>> {
+    let most = 1e-8 * 2f64.powi(STRAIN_SCALE_LOG2);
+    match values.iter().position(|v| !(v.abs() <= most)) {
+        Some(i) => Err(Error::invalid("samples", format!("about sample {i} they exceed 1e-8, which no strain does"))),
+        None => Ok(values.iter().map(|v| *v as f32).collect()),
+    }
+}
+
 /// The density of the strain in these segments by Welch's method on the device. No window crosses from one segment into
 /// the next. `detrend` makes no difference here: the high-pass has removed what it would.
 ///
 /// # Errors
-/// `InvalidArgument` if no segment holds a window, or a sample in them is not finite; as [`ops::welch`] and
-/// [`crate::device::Prepared::run`].
+/// `InvalidArgument` if no segment holds a window, or a sample in them is not finite or no strain (above 1e-8); as
+/// [`ops::welch`] and [`crate::device::Prepared::run`].
 pub fn psd(
     device: &Device,
     strain: &Strain,
@@ -88,7 +97,7 @@ pub fn psd(
     let (mut samples, mut starts): (Vec<f32>, Vec<u32>) = Default::default();
     for stretch in stretches(strain, segments, welch)? {
         starts.extend(welch.starts(stretch.len()).map(|start| (samples.len() + start) as u32));
-        samples.extend(stretch.iter().map(|v| *v as f32));
+        samples.extend(narrow(&stretch)?);
     }
     let mut rec = device.recording("power spectral density");
     let x = rec.input("strain", samples.len())?;
@@ -148,7 +157,11 @@ pub fn whiten(
             let y = whitening.record(&mut rec, x)?;
             rec.download(y)?;
             let out = device.prepare(&rec)?.run(&[x.feed(&samples)], control)?;
-            Ok(Whitened { start: segment.start + whitening.start(), values: out.get(y)?.to_vec() })
+            let values = out.get(y)?.to_vec();
+            match values.iter().position(|v| !v.is_finite()) {
+                Some(i) => Err(Error::Corrupted { detail: format!("{} at whitened sample {i}", values[i]) }),
+                None => Ok(Whitened { start: segment.start + whitening.start(), values }),
+            }
         })
         .collect()
 }
@@ -208,9 +221,9 @@ impl Whitening {
     /// forwards alone.
     ///
     /// # Errors
-    /// As [`filter::condition`].
+    /// `InvalidArgument` if a sample is not finite or no strain (above 1e-8), or there are fewer than the filter pads.
     pub fn condition(&self, strain: &[f64]) -> Result<Vec<f32>> {
-        Ok(self.condition_f64(strain)?.into_iter().map(|v| v as f32).collect())
+        narrow(&self.condition_f64(strain)?)
     }
 
     fn condition_f64(&self, strain: &[f64]) -> Result<Vec<f64>> {

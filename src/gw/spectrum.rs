@@ -164,10 +164,10 @@ impl Welch {
         Ok(())
     }
 
-    /// The first samples of the windows that fit into a stretch.
-    pub(crate) fn starts(&self, samples: usize) -> impl Iterator<Item = usize> + use<> {
+    /// The first samples of the windows that fit into a stretch of so many.
+    pub fn starts(&self, samples: usize) -> impl Iterator<Item = usize> + use<> {
         let length = self.length;
-        (0..).step_by(length - self.overlap).take_while(move |start| start + length <= samples)
+        (0..).step_by(length.saturating_sub(self.overlap).max(1)).take_while(move |start| start + length <= samples)
     }
 
     /// The error for stretches of these lengths, none of which holds a window.
