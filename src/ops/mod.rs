@@ -11,9 +11,9 @@ mod fill;
 pub mod lif;
 mod peak;
 mod reduce;
-mod temporal_contrast;
 mod refine;
 mod spectral_weight;
+mod temporal_contrast;
 mod transpose;
 mod weighted_power;
 mod welch;
@@ -29,11 +29,11 @@ pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use fill::fill;
 pub use peak::{CoincidentPeaks, Peaks, coincident_peak, peak};
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
+pub use refine::{REFINED, refine};
+pub use spectral_weight::{Bins, Weight, spectral_weight};
 pub use temporal_contrast::{
     Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,
 };
-pub use refine::{REFINED, refine};
-pub use spectral_weight::{Bins, Weight, spectral_weight};
 pub use transpose::transpose;
 pub use weighted_power::weighted_power;
 pub use welch::{Average, WelchWindows, welch, windowed};

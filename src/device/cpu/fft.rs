@@ -1,8 +1,8 @@
 //! Twin of `shaders/fft.wgsl`, and the native complex transform of any length.
 //!
-//! Transforms are rustfft's, which picks AVX at run time. A block of rows is copied into a buffer that stays in the
-//! cache (scaled and multiplied on the way) and transformed from there into the result, so that memory sees each row
-//! once in and once out.
+//! Transforms are rustfft's, which picks AVX at run time. A block of rows is copied to its place in the result (scaled
+//! and multiplied on the way) and transformed there while it is in the cache, so that memory sees each row once in and
+//! once out; out of place, the transform's scattered stores would meet lines that are not in the cache.
 
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -20,7 +20,7 @@ const TWIDDLE: u32 = 8;
 const FILTER: u32 = 16;
 const FINE: usize = 1024;
 
-/// Elements of a block of rows: 128 KiB, so that block, result and scratch stay in a core's cache.
+/// Elements of a block of rows: 128 KiB, so that it stays in a core's cache.
 const BLOCK: usize = 1 << 14;
 
 /// The plan for this length, made once a process.
@@ -77,20 +77,16 @@ fn rows(fft: &dyn Fft<f32>, p: &Params, a: Host<'_>) {
     let n = p.n as usize;
     let block = (BLOCK / n).max(1) * n;
     let all = n * p.count as usize;
-    let scratch = fft.get_outofplace_scratch_len();
     let factors = (p.flags & FILTER != 0).then_some(a.factors);
     a.y[..all].par_chunks_mut(block).zip(a.x[..all].par_chunks(block)).for_each(|(y, x)| {
-        with_buffer(y.len() + scratch, |buffer| {
-            let (buffer, scratch) = buffer.split_at_mut(y.len());
-            if factors.is_some() {
-                for (to, x) in buffer.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
-                    load(to, x, factors, p.scale);
-                }
-            } else {
-                load(buffer, x, None, p.scale);
+        if factors.is_some() {
+            for (y, x) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+                load(y, x, factors, p.scale);
             }
-            fft.process_outofplace_with_scratch(buffer, y, scratch);
-        });
+        } else {
+            load(y, x, None, p.scale);
+        }
+        with_buffer(fft.get_inplace_scratch_len(), |scratch| fft.process_with_scratch(y, scratch));
     });
 }
 

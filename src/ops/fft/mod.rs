@@ -3,13 +3,14 @@
 mod plan;
 
 use std::f64::consts::TAU;
+use std::ops::Range;
 
 use num_complex::{Complex, Complex32};
 use rustfft::FftPlanner;
 
 pub use plan::{Pass, Plan, plan};
 
-use crate::kernel::{Tensor, fft as passes, fft_chirp, fft_real, workgroups};
+use crate::kernel::{Tensor, fft as passes, fft_chirp, fft_peak, fft_real, workgroups};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
@@ -84,14 +85,9 @@ impl Fft {
     /// when the scratch exceeds a binding; as [`Recording::dispatch`].
     pub fn record(self, rec: &mut Recording, x: Tensor<Complex32>, y: Tensor<Complex32>) -> Result<()> {
         let n = self.n;
-        let count = count("fft", n, x.len(), n)?;
+        let count = self.check(x)?;
         if y.len() != x.len() {
             return Err(Error::invalid("fft result", format!("{} elements for {} of input", y.len(), x.len())));
-        }
-        if let Some(factors) = self.factors
-            && factors.len() != n
-        {
-            return Err(Error::invalid("fft factors", format!("{} of them for {n} points", factors.len())));
         }
         if rec.capabilities().native {
             let one = rec.constant("fft.none", &[Complex32::ONE])?;
@@ -116,6 +112,63 @@ impl Fft {
             }
             Plan::Bluestein { m, passes } => self.bluestein(rec, m, &passes, count, x, y),
         }
+    }
+
+    /// The peak of every row of the transform: the largest |y|² of elements `range` goes to `power`, one a row, and
+    /// the first element that has it to `at`.
+    ///
+    /// On the native path the transform itself never leaves the cache: of a bank of spectra, multiplied by
+    /// [`factors`](Self::factors), only the input is read from memory. Elsewhere the batch takes scratch of its own size
+    /// beside that of [`record`](Self::record). A NaN counts as larger than every number.
+    ///
+    /// # Errors
+    /// As [`Self::record`]; `InvalidArgument` for a range that is empty or ends after `n`, and unless `power` and `at`
+    /// have one element a row.
+    pub fn record_peaks(
+        self,
+        rec: &mut Recording,
+        x: Tensor<Complex32>,
+        range: Range<usize>,
+        power: Tensor<f32>,
+        at: Tensor<u32>,
+    ) -> Result<()> {
+        let n = self.n;
+        let count = self.check(x)?;
+        if range.is_empty() || range.end > n {
+            return Err(Error::invalid("peak range", format!("{range:?} of {n} elements")));
+        }
+        if power.len() != count || at.len() != count {
+            let why = format!("{} powers and {} places for {count} rows", power.len(), at.len());
+            return Err(Error::invalid("peaks", why));
+        }
+        let none = rec.constant("fft.none", &[Complex32::ONE])?;
+        let mut params = fft_peak::Params {
+            n: n as u32,
+            count: count as u32,
+            from_at: range.start as u32,
+            to_at: range.end as u32,
+            flags: 0,
+            scale: 1.0,
+        };
+        if rec.capabilities().native {
+            params.flags = if self.inverse { 2 } else { 1 } | if self.factors.is_some() { FILTER } else { 0 };
+            params.scale = self.scale;
+            let args = fft_peak::Args { x, power, at, factors: self.factors.unwrap_or(none) };
+            return rec.dispatch(fft_peak::dispatch(params, args, count as u64).work(operations(n, count)));
+        }
+        let y = rec.scratch("fft.peaks", x.len())?;
+        self.record(rec, x, y)?;
+        rec.dispatch(fft_peak::dispatch(params, fft_peak::Args { x: y, power, at, factors: none }, count as u64))
+    }
+
+    /// Rows in `x`.
+    fn check(&self, x: Tensor<Complex32>) -> Result<usize> {
+        if let Some(factors) = self.factors
+            && factors.len() != self.n
+        {
+            return Err(Error::invalid("fft factors", format!("{} of them for {} points", factors.len(), self.n)));
+        }
+        count("fft", self.n, x.len(), self.n)
     }
 
     fn bluestein(
