@@ -18,13 +18,13 @@ pub enum Command {
     /// Says what strain files hold: samples, times, quality, gaps.
     Info(InfoArgs),
     /// The power spectral density of a file's noise.
-    Psd(PsdArgs),
+    Psd(super::gw_condition::PsdArgs),
     /// The distance to which each detector sees a binary of neutron stars.
     Range(InfoArgs),
     /// The stretches of good data.
     Segments(SegmentsArgs),
     /// Whitens strain and writes it as NPY.
-    Whiten(WhitenArgs),
+    Whiten(super::gw_condition::WhitenArgs),
     /// Searches the strain of two detectors by matched filter. Without files: the bundled simulated pair.
     Search(SearchArgs),
     /// Searches the strain of two detectors by a spiking detector. Without files: the bundled simulated pair.
@@ -42,55 +42,12 @@ pub struct InfoArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct PsdArgs {
-    /// A GWOSC strain file.
-    file: PathBuf,
-    /// Seconds of a window.
-    #[arg(long, default_value_t = 4.0)]
-    window_s: f64,
-    /// Combines windows by their median in place of their mean.
-    #[arg(long)]
-    median: bool,
-    #[command(flatten)]
-    device: DeviceArgs,
-    /// Compares with the f64 reference and fails if they differ by more than 3e-4 between 20 and 1800 Hz.
-    #[arg(long)]
-    check: bool,
-    /// Prints JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
 pub struct SegmentsArgs {
     /// A GWOSC strain file.
     file: PathBuf,
     /// The quality flag that must be set, by its name in the file.
     #[arg(long)]
     flag: Option<String>,
-    /// Prints JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct WhitenArgs {
-    /// A GWOSC strain file.
-    file: PathBuf,
-    /// official, truncated (inverse spectrum), or minimum-phase (causal).
-    #[arg(long, default_value = "official")]
-    method: String,
-    /// A zero-phase band-pass after it, in Hz, such as 43-300.
-    #[arg(long, value_name = "LOW-HIGH")]
-    band: Option<String>,
-    /// The NPY file to write: one row of f32 samples in units of the noise.
-    #[arg(long)]
-    output: PathBuf,
-    #[command(flatten)]
-    device: DeviceArgs,
-    /// Compares with the f64 reference and fails if they differ by more than 5e-4 between 20 and 1800 Hz.
-    #[arg(long)]
-    check: bool,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
