@@ -121,6 +121,15 @@ fn integrator(rate: f64, tau_s: f64, threshold: f64) -> LifParams {
     }
 }
 
+/// A neuron a chirp, at rest at the start of every run: one block knows nothing of the one before.
+fn population(rec: &mut Recording, params: &LifParams) -> Result<Lif> {
+    let v = rec.scratch("membranes", CHIRPS)?;
+    let refractory = rec.scratch("refractory steps", CHIRPS)?;
+    rec.clear(v)?;
+    rec.clear(refractory)?;
+    Lif::with_state(rec, params, v, refractory)
+}
+
 impl Network {
     fn record(rec: &mut Recording, n: usize, rate: f64) -> Result<Self> {
         let bins = n / 2 + 1;
@@ -132,7 +141,7 @@ impl Network {
         let sum = rec.scratch("both detectors' spikes", n * CHIRPS)?;
         ops::add(rec, a.fired, b.fired, sum)?;
         let weight = 1.0 / (1.0 + (-COINCIDENCE_S / MEMORY_S).exp());
-        let neurons = Lif::new(rec, CHIRPS, &integrator(rate, MEMORY_S, 1.0 / weight))?;
+        let neurons = population(rec, &integrator(rate, MEMORY_S, 1.0 / weight))?;
         let words = spike_words(CHIRPS);
         let coincidences = rec.scratch("coincidences", n * words)?;
         neurons.run(rec, n, Drive::Each(sum), Spikes::Packed(coincidences), None)?;
@@ -174,7 +183,7 @@ impl Network {
         let spectrum = rec.scratch("strain spectrum", bins)?;
         ops::rfft(rec, n, tapered, spectrum)?;
         let white_spectrum = rec.scratch("whitened spectrum", bins)?;
-        ops::complex_scale(rec, spectrum, weight, white_spectrum)?;
+        ops::complex_scale(rec, spectrum, weight, 1.0, white_spectrum)?;
         let white = rec.scratch("whitened strain", n)?;
         ops::irfft(rec, n, white_spectrum, white)?;
 
@@ -183,10 +192,10 @@ impl Network {
         let (taps, after) = ((FILTER_S * rate) as usize, (RINGDOWN_S * rate) as usize);
         let filters = rec.scratch("filters", 2 * CHIRPS * taps)?;
         let white_chirps = rec.scratch("whitened chirps", CHIRPS * bins)?;
-        ops::complex_scale(rec, templates, weight, white_chirps)?;
+        ops::complex_scale(rec, templates, weight, 1.0, white_chirps)?;
         let turned = rec.scratch("turned chirps", CHIRPS * bins)?;
         let quarter = rec.constant("quarter cycle", &vec![Complex32::new(0.0, -1.0); bins])?;
-        ops::complex_mul(rec, white_chirps, quarter, Conjugate::No, turned)?;
+        ops::complex_mul(rec, white_chirps, quarter, Conjugate::None, 1.0, turned)?;
         let chirps = rec.scratch("chirps in time", CHIRPS * n)?;
         for (quadrature, spectra) in [white_chirps, turned].into_iter().enumerate() {
             ops::irfft(rec, n, spectra, chirps)?;
@@ -215,7 +224,7 @@ impl Network {
         let weights: Vec<f32> = (0..2).flat_map(|_| WEIGHTS.iter().flat_map(|w| [*w, *w])).collect();
         let drive = ops::event_drive(rec, events, CHIRPS, n, &weights)?;
         let fired = rec.scratch(format!("{name} spikes"), n * CHIRPS)?;
-        Lif::new(rec, CHIRPS, &integrator(rate, INTEGRATION_S, FIRES_AT))?.run(
+        population(rec, &integrator(rate, INTEGRATION_S, FIRES_AT))?.run(
             rec,
             n,
             Drive::Each(drive),
@@ -225,7 +234,7 @@ impl Network {
         // The same neurons without a threshold: how much there was, not only that there was something.
         let evidence = rec.scratch(format!("{name} evidence"), n * CHIRPS)?;
         let silent = rec.scratch("no spikes", n * spike_words(CHIRPS))?;
-        Lif::new(rec, CHIRPS, &integrator(rate, INTEGRATION_S, 1e20))?.run(
+        population(rec, &integrator(rate, INTEGRATION_S, 1e20))?.run(
             rec,
             n,
             Drive::Each(drive),
