@@ -23,7 +23,9 @@ use super::strain::Strain;
 use crate::device::{Control, Device, Outputs, Prepared};
 use crate::kernel::Tensor;
 use crate::ops::lif::{Drive, Lif, LifParams, PerNeuron, Reset, Spikes, spike_words};
-use crate::ops::{self, Bins, Conjugate, Conv1d, Destination, Events, Filters, Padding, Source, TemporalContrast, Weight};
+use crate::ops::{
+    self, Bins, Conjugate, Conv1d, Destination, Events, Filters, Padding, Source, TemporalContrast, Weight,
+};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
@@ -147,8 +149,7 @@ impl Network {
         neurons.run(rec, n, Drive::Each(sum), Spikes::Packed(coincidences), None)?;
         let window = (WINDOW_S * rate) as usize;
         let reach = (COINCIDENCE_S * rate) as usize;
-        let triggers =
-            ops::triggers(rec, coincidences, [a.evidence, b.evidence], CHIRPS, range, window.max(1), reach)?;
+        let triggers = ops::triggers(rec, coincidences, [a.evidence, b.evidence], CHIRPS, range, window.max(1), reach)?;
         rec.download(triggers.score)?;
         rec.download(triggers.at)?;
         // The spikes themselves, for the picture: bits.
@@ -207,16 +208,17 @@ impl Network {
                 ops::copy2d(rec, chirps, source, filters, destination, [CHIRPS, 1, count])?;
             }
         }
-        let conv = Conv1d {
-            padding: Padding::Explicit(taps - after, after - 1),
-            ..Conv1d::new(1, n, 1, 2 * CHIRPS, taps)
-        };
+        let conv =
+            Conv1d { padding: Padding::Explicit(taps - after, after - 1), ..Conv1d::new(1, n, 1, 2 * CHIRPS, taps) };
         let filters = Filters::from_tensor(rec, conv, filters, None)?;
         let filtered = rec.scratch("filtered strain", 2 * CHIRPS * n)?;
         ops::conv1d(rec, &filters, white, filtered)?;
 
-        let encoder =
-            TemporalContrast { thresholds: THRESHOLDS.to_vec(), normalise: true, ..TemporalContrast::new(THRESHOLDS[0]) };
+        let encoder = TemporalContrast {
+            thresholds: THRESHOLDS.to_vec(),
+            normalise: true,
+            ..TemporalContrast::new(THRESHOLDS[0])
+        };
         let events = rec.scratch(format!("{name} events"), 2 * CHIRPS * encoder.rows() * ops::event_words(n))?;
         ops::temporal_contrast(rec, filtered, 2 * CHIRPS, &encoder, Events::Packed(events))?;
 
@@ -338,7 +340,8 @@ impl<'a> Detector<'a> {
         let run_s = started.elapsed().as_secs_f64();
         let after = self.device.stats();
         let triggers = ranked(found);
-        figure.reference_gps = triggers.first().map_or(self.blocks[0].gps_start, |t| (t.gps_time * 10.0).round() / 10.0);
+        figure.reference_gps =
+            triggers.first().map_or(self.blocks[0].gps_start, |t| (t.gps_time * 10.0).round() / 10.0);
         figure.triggers =
             triggers.iter().map(|t| TriggerMark { gps: t.gps_time, score: t.score, rank: t.rank }).collect();
         let seconds = |b: &Stretch| (b.n - 2 * edge(b.n)) as f64 / rate;

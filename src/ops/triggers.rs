@@ -35,7 +35,12 @@ pub fn triggers(
 ) -> Result<Triggers> {
     let words = spike_words(neurons);
     let time = if neurons == 0 { 0 } else { evidence[0].len() / neurons };
-    if time == 0 || range.is_empty() || range.end > time || spikes.len() < time * words || evidence[1].len() < time * neurons {
+    if time == 0
+        || range.is_empty()
+        || range.end > time
+        || spikes.len() < time * words
+        || evidence[1].len() < time * neurons
+    {
         let why = format!("samples {range:?} of {time} of {neurons} neurons, {} words of spikes", spikes.len());
         return Err(Error::invalid("triggers", why));
     }
