@@ -63,7 +63,11 @@ impl Bank {
                 compared: chosen.len(),
             });
         }
-        Ok(Self { templates: chosen.into_iter().map(|i| candidates[i].clone()).collect() })
+        let template = |&i: &usize| {
+            let binary = candidates[i].binary();
+            Chirp::new(binary.mass1, binary.mass2, binary.spin1, binary.spin2)
+        };
+        Ok(Self { templates: chosen.par_iter().map(template).collect::<Result<_>>()? })
     }
 
     /// The templates.
@@ -123,7 +127,7 @@ fn grid(n: usize) -> Result<Vec<Chirp>> {
         }
         for j in 0..rows {
             let (m1, m2) = components(limit * j as f64 / (rows - 1).max(1) as f64);
-            candidates.push(Chirp::new(m1, m2, 0.0, 0.0)?);
+            candidates.push(Chirp::unaligned(m1, m2, 0.0, 0.0)?);
         }
     }
     Ok(candidates)

@@ -2,7 +2,8 @@
 //!
 //! Everything is drawn from plain numbers on the host, with the bundled font: no window, no system font, no network.
 //! Times are given in GPS seconds and drawn as seconds from a reference. A picture never fails because of its data:
-//! what is empty or not finite is left out, and a panel without data says so.
+//! what is empty or not finite is left out, and a panel without data says so. The font has Latin, Greek and Cyrillic
+//! letters and common signs; any other character becomes a box.
 
 use crate::io::write_atomically;
 use crate::{Error, Result};
@@ -140,7 +141,7 @@ pub fn search(figure: &SearchFigure, path: &Path) -> Result<()> {
         .collect();
     // One colour scale for all detectors, so that they can be compared.
     let top = maps.iter().flatten().map(|m| m.peak).fold(0.0, f32::max);
-    let top = (0.6 * top).clamp(10.0, 100.0);
+    let top = (0.8 * top).clamp(10.0, 100.0);
 
     if figure.panels.is_empty() {
         let axes = Axes::new([90.0, 150.0, canvas.width() - 200.0, 860.0], (-1.0, 1.0), (0.0, 1.0));
@@ -869,7 +870,7 @@ impl Axes {
         let (wide, coverage) = match visible.len() {
             0..2_000 => (3, 1.0),
             2_000..10_000 => (2, 0.8),
-            many => (1, (5_000.0 / many as f32).max(0.15)),
+            many => (1, (12_000.0 / many as f32).clamp(0.2, 0.7)),
         };
         let high = (0.9 * pitch).clamp(1.0 + wide as f32, 14.0) as i32;
         for spike in visible {

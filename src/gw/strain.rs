@@ -137,10 +137,7 @@ impl Strain {
                 return Err(wrong(format!("lasts {seconds} s, and meta/Duration says {duration} s")));
             }
         }
-        let detector = match file.texts("meta/Detector")?.as_slice() {
-            [name] if !name.is_empty() => name.clone(),
-            other => return Err(file.error(format_args!("dataset meta/Detector: {other:?} is not one name"))),
-        };
+        let detector = detector(file)?;
         let quality = mask(file, "quality/simple", "DQ", seconds, gps_start)?;
         let injections = match file.has("quality", "injections")? {
             true => Some(mask(file, "quality/injections", "Inj", seconds, gps_start)?),
@@ -207,8 +204,8 @@ impl Strain {
 
     /// Writes the strain in the layout that [`Strain::read`] reads, compressed and with checksums, whole or not at all.
     ///
-    /// Errors: [`Error::InvalidArgument`] if start and duration are not whole seconds, as the layout demands, or a mask
-    /// does not fit; [`Error::File`] if the file cannot be written.
+    /// Errors: [`Error::InvalidArgument`] if start and duration are not whole seconds, as the layout demands, the detector
+    /// has no name of a letter and a digit, or a mask does not fit; [`Error::File`] if the file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let seconds = self.duration_s();
         if self.values.is_empty() || self.gps_start.fract() != 0.0 || seconds.fract() != 0.0 {
@@ -217,6 +214,10 @@ impl Strain {
                 format!("a start of {} s and a length of {seconds} s are not whole seconds", self.gps_start),
             ));
         }
+        if !is_detector(&self.detector) {
+            let why = format!("{:?} is not a detector such as H1, L1 or V1", self.detector);
+            return Err(Error::invalid("strain", why));
+        }
         let mut builder = FileBuilder::new();
         let mut meta = builder.create_group("meta");
         let text = |group: &mut GroupBuilder, name: &str, value: &str| {
@@ -224,7 +225,7 @@ impl Strain {
         };
         text(&mut meta, "Description", "Strain data time series");
         text(&mut meta, "Detector", &self.detector);
-        text(&mut meta, "Observatory", self.detector.get(..1).unwrap_or(&self.detector));
+        text(&mut meta, "Observatory", &self.detector[..1]);
         text(&mut meta, "Type", "StrainTimeSeries");
         meta.create_dataset("GPSstart").with_i64_data(&[self.gps_start as i64]).with_shape(&[]);
         meta.create_dataset("Duration").with_i64_data(&[seconds as i64]).with_shape(&[]);
@@ -362,6 +363,30 @@ impl TemplateFile {
     }
 }
 
+/// Reads the detector's name: a letter for the site, which the file gives twice, and a digit.
+fn detector(file: &Reader) -> Result<String> {
+    let wrong = |what: String| file.error(format_args!("dataset meta/Detector: {what}"));
+    let name = match file.texts("meta/Detector")?.as_slice() {
+        [name] => name.clone(),
+        other => return Err(wrong(format!("{other:?} is not one name"))),
+    };
+    if !is_detector(&name) {
+        return Err(wrong(format!("{name:?} is not a detector such as H1, L1 or V1")));
+    }
+    if file.has("meta", "Observatory")? {
+        let site = file.texts("meta/Observatory")?;
+        if site.len() != 1 || !name.starts_with(&site[0]) {
+            return Err(wrong(format!("{name} is not at the site {site:?} of meta/Observatory")));
+        }
+    }
+    Ok(name)
+}
+
+/// Whether `name` is a letter for the site and a digit.
+fn is_detector(name: &str) -> bool {
+    matches!(name.as_bytes(), [b'A'..=b'Z', b'0'..=b'9'])
+}
+
 /// Reads one mask with its names: `<prefix>mask`, `<prefix>Shortnames` and, where present, `<prefix>Descriptions`.
 fn mask(file: &Reader, group: &str, prefix: &str, seconds: f64, gps_start: f64) -> Result<Mask> {
     let name = format!("{group}/{prefix}mask");
@@ -374,6 +399,11 @@ fn mask(file: &Reader, group: &str, prefix: &str, seconds: f64, gps_start: f64) 
     }
     if names.is_empty() || names.len() > 32 {
         return Err(wrong(format!("has 32 bits, and {} names", names.len())));
+    }
+    if let Some(name) =
+        names.iter().enumerate().find_map(|(i, n)| (n.is_empty() || names[..i].contains(n)).then_some(n))
+    {
+        return Err(wrong(format!("the name {name:?} does not tell its bit from the others")));
     }
     // Bits counts the names; a mask may have more bits set than are named.
     if let Some(bits) = number(&attributes, "Bits").filter(|&bits| bits != names.len() as f64) {

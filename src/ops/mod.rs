@@ -14,6 +14,7 @@ mod peak;
 mod reduce;
 mod refine;
 mod spectral_weight;
+mod temporal_contrast;
 mod transpose;
 mod weighted_power;
 mod welch;
@@ -32,6 +33,9 @@ pub use peak::{CoincidentPeaks, Peaks, coincident_peak, peak};
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use refine::{REFINED, refine};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
+pub use temporal_contrast::{
+    Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,
+};
 pub use transpose::transpose;
 pub use weighted_power::weighted_power;
 pub use welch::{Average, WelchWindows, welch, windowed};

@@ -38,8 +38,16 @@ pub(super) trait Lanes: Copy {
     /// `a` where the mask is set, else `b`.
     unsafe fn select(m: Self::M, a: Self::F, b: Self::F) -> Self::F;
     unsafe fn select_u(m: Self::M, a: Self::U, b: Self::U) -> Self::U;
+    unsafe fn splat_u(x: u32) -> Self::U;
+    unsafe fn or_u(a: Self::U, b: Self::U) -> Self::U;
     /// Bit i: lane i.
     unsafe fn bits(m: Self::M) -> u64;
+}
+
+/// Zero where the magnitude is below [`TINY`]; NaN stays.
+#[inline(always)]
+pub(super) fn flush(x: f32) -> f32 {
+    if x.abs() < TINY { 0.0 } else { x }
 }
 
 /// Plain arrays, for every machine; the compiler vectorises them with what the target has.
@@ -98,7 +106,7 @@ impl<const L: usize> Lanes for Plain<L> {
     }
     #[inline(always)]
     unsafe fn flush(x: Self::F) -> Self::F {
-        x.map(|x| if x.abs() < TINY { 0.0 } else { x })
+        x.map(flush)
     }
     #[inline(always)]
     unsafe fn finite(x: Self::F) -> Self::M {
@@ -131,6 +139,14 @@ impl<const L: usize> Lanes for Plain<L> {
     #[inline(always)]
     unsafe fn select_u(m: Self::M, a: Self::U, b: Self::U) -> Self::U {
         std::array::from_fn(|i| if m[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    unsafe fn splat_u(x: u32) -> Self::U {
+        [x; L]
+    }
+    #[inline(always)]
+    unsafe fn or_u(a: Self::U, b: Self::U) -> Self::U {
+        map(a, b, |a, b| a | b)
     }
     #[inline(always)]
     unsafe fn bits(m: Self::M) -> u64 {
@@ -236,6 +252,14 @@ mod x86 {
             unsafe { _mm256_blendv_epi8(b, a, _mm256_castps_si256(m)) }
         }
         #[inline(always)]
+        unsafe fn splat_u(x: u32) -> __m256i {
+            unsafe { _mm256_set1_epi32(x as i32) }
+        }
+        #[inline(always)]
+        unsafe fn or_u(a: __m256i, b: __m256i) -> __m256i {
+            unsafe { _mm256_or_si256(a, b) }
+        }
+        #[inline(always)]
         unsafe fn bits(m: __m256) -> u64 {
             unsafe { u64::from(_mm256_movemask_ps(m) as u32) }
         }
@@ -325,6 +349,14 @@ mod x86 {
         #[inline(always)]
         unsafe fn select_u(m: __mmask16, a: __m512i, b: __m512i) -> __m512i {
             unsafe { _mm512_mask_blend_epi32(m, b, a) }
+        }
+        #[inline(always)]
+        unsafe fn splat_u(x: u32) -> __m512i {
+            unsafe { _mm512_set1_epi32(x as i32) }
+        }
+        #[inline(always)]
+        unsafe fn or_u(a: __m512i, b: __m512i) -> __m512i {
+            unsafe { _mm512_or_si512(a, b) }
         }
         #[inline(always)]
         unsafe fn bits(m: __mmask16) -> u64 {

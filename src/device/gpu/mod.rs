@@ -192,11 +192,12 @@ impl Gpu {
             Capabilities { native: false, max_tensor_bytes: largest, max_loop: MAX_LOOP, budget_bytes: budget };
         let cache = Cache::load(&device, &health, options.cache_dir.as_deref().map(Path::new))?;
         let pipelines = Pipelines::new(&device, &health, cache, options.checked, options.threads);
-        let mut shared = Shared {
+        let shared = Shared {
             pipelines,
             health,
             capabilities,
-            pool: Pool::new(budget),
+            // The self-test's; the caller's budget is for the caller.
+            pool: Pool::new(BUDGET),
             poison: None,
             timestamps: device.features().contains(wgpu::Features::TIMESTAMP_QUERY),
             quirks: Vec::new(),
@@ -205,12 +206,6 @@ impl Gpu {
             queue,
             info,
         };
-        if options.poison {
-            let poison = shared.buffer(Kind::Device, CHUNK)?;
-            let bytes = vec![super::POISON; CHUNK as usize];
-            shared.write(&[(&poison, &bytes)])?;
-            shared.poison = Some(poison);
-        }
         let mut gpu = Self { shared: Arc::new(shared), reason: "lent by the host application".into() };
         let quirks = selftest::run(&gpu, options.force)?;
         let shared = Arc::get_mut(&mut gpu.shared).ok_or_else(|| Error::Internal("the self-test is running".into()))?;
@@ -219,6 +214,12 @@ impl Gpu {
         }
         shared.timestamps &= !quirks.contains(&Quirk::NoTimestamps);
         shared.quirks = quirks;
+        shared.pool = Pool::new(budget);
+        if options.poison {
+            let poison = shared.buffer(Kind::Device, CHUNK)?;
+            shared.write(&[(&poison, &vec![super::POISON; CHUNK as usize])])?;
+            shared.poison = Some(poison);
+        }
         Ok(gpu)
     }
 
