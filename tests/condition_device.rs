@@ -101,8 +101,10 @@ fn densities_of_the_real_files() {
 
 #[test]
 fn whitening_of_the_real_files() {
-    // Standard deviations from 4 s to 28 s in the event's band: the official recipe in f64 with SciPy, to three places.
-    let bands = [(300.0, 0.348), (300.0, 0.343), (800.0, 0.639), (800.0, 0.582)];
+    // Standard deviations from 4 s to 28 s in the event's band: SciPy in f64, the official recipe behind the same
+    // high-pass. Without it they are 0.348, 0.343, 0.639 and 0.582: the third file's low frequencies, of which the
+    // transform's wrap makes a step, ring for eight seconds at either end.
+    let bands = [(300.0, 0.3462), (300.0, 0.3434), (800.0, 0.5874), (800.0, 0.5810)];
     let control = Control::default();
     for ((file, strain), (high_hz, expected)) in strains().into_iter().zip(bands) {
         let segments = strain.segments(None).unwrap();
@@ -115,14 +117,14 @@ fn whitening_of_the_real_files() {
                 let found = condition::whiten(&device, &strain, &segments, &psd, method, &control).unwrap();
                 assert_eq!((found.len(), found[0].start), (1, reference.start));
                 let worst = condition::largest_in_band(&found[0].values, &reference.values, RATE).unwrap();
-                println!("{file} by {method:?} on {}: {worst:.1e}", device.name());
                 assert!(worst <= 5e-4);
                 let wide: Vec<f64> = found[0].values.iter().map(|v| f64::from(*v)).collect();
                 let band = filter::Filter::band_pass(4, 43.0, high_hz, RATE).unwrap().zero_phase(&wide).unwrap();
                 let inner = 4 * 4096 - found[0].start.min(4 * 4096)..28 * 4096 - found[0].start;
                 let got = std(&band[inner]);
+                println!("{file} by {method:?} on {}: {worst:.1e}, {got:.4} in its band", device.name());
                 // The finite responses leave a little more of the lines.
-                assert!((got - expected).abs() < if method == Method::Official { 0.002 } else { 0.02 }, "{got}");
+                assert!((got - expected).abs() < if method == Method::Official { 1e-4 } else { 0.01 }, "{got}");
             }
         }
     }
@@ -236,7 +238,7 @@ fn the_causal_whitening_does_not_see_the_future() {
     }
     // Nor does the host's part.
     let mut other = strain.values.clone();
-    other[9000..].fill(1.0);
+    other[9000..].fill(1e-17);
     let (one, two) = (whitening.condition(&strain.values).unwrap(), whitening.condition(&other).unwrap());
     assert_eq!(one[..9000], two[..9000]);
     assert_ne!(one[9000], two[9000]);
@@ -272,8 +274,9 @@ fn no_buffer_holds_a_zero_or_a_subnormal() {
             let out = device.prepare(&rec).unwrap().run(&[x.feed(&samples)], &Control::default()).unwrap();
             let on = device.name();
             assert!(out.get(density).unwrap().iter().all(|v| v.is_normal()), "density of {file} on {on}");
-            // The imaginary part of a real transform's first and last bin is zero by definition.
-            let normal = |z: &Complex32| z.re.is_normal() && z.im.is_normal();
+            // Rounding can make the real or the imaginary part of a bin exactly zero, and the first and last bin of a
+            // real transform have no imaginary part: what counts is the power.
+            let normal = |z: &Complex32| z.norm_sqr().is_normal();
             let inside = |z: &[Complex32], from: usize| z[from..n / 2].iter().all(normal);
             assert!(inside(out.get(spectrum).unwrap(), 1), "spectrum of {file} on {on}");
             // Nothing below the lowest frequency is let through; all else is.
@@ -469,4 +472,118 @@ fn weights_of_every_kind() {
             }
         }
     }
+}
+
+/// Runs the program on the processor and gives back whether it succeeded, what it printed, and what it complained about.
+fn program(args: &[&str]) -> (bool, String, String) {
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_spikewave")).arg("gw").args(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (out.status.success(), text(out.stdout), text(out.stderr))
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+#[test]
+fn the_program_prints_densities() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("strain.hdf5");
+    let mut strain = simulated(65_536, 8);
+    strain.values[40_000..40_100].fill(f64::NAN);
+    strain.write(&path).unwrap();
+    let file = path.to_str().unwrap();
+
+    let (ok, out, err) = program(&["psd", file, "--device", "cpu", "--json", "--check", "--median", "--window-s", "1"]);
+    assert!(ok, "{err}");
+    let found = json(&out);
+    // Nine windows of a second in 40,000 samples, six in the 25,436 after the gap.
+    assert_eq!(
+        (&found["detector"], &found["windows"], &found["average"]),
+        (&"H1".into(), &15.into(), &"median".into())
+    );
+    assert!(found["device"].as_str().unwrap().starts_with("cpu"));
+    assert!(found["check"]["largest_difference"].as_f64().unwrap() <= 3e-4);
+    let numbers =
+        |name: &str| -> Vec<f64> { found[name].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect() };
+    let (frequency, psd) = (numbers("frequency_hz"), numbers("psd"));
+    assert_eq!((frequency[0], frequency[frequency.len() - 1], psd.len()), (10.0, 2048.0, frequency.len()));
+    // 1e-44 of white noise, and 4e-44 times the mean of 1/|1 − 0.995·exp(−iω)|² in this octave of red noise.
+    let floor = psd[1000..2000].iter().sum::<f64>() / 1000.0 * 2048.0;
+    assert!((2.0e-44..2.6e-44).contains(&floor), "{floor:e}");
+
+    let (ok, out, err) = program(&["psd", file, "--device", "cpu"]);
+    assert!(ok && out.contains("100 Hz") && out.contains("3 windows of 4 s"), "{out}{err}");
+    assert!(err.contains("device: cpu"), "{err}");
+    for (args, word) in [
+        (&["--window-s", "0"][..], "--window-s"),
+        (&["--window-s", "60"], "40000"),
+        (&["--flag", "NO_SUCH"], "DATA"),
+        (&["--device", "no such device"], "no such device"),
+    ] {
+        let (ok, out, err) = program(&[&["psd", file], args].concat());
+        assert!(!ok && out.is_empty() && err.contains(word) && !err.contains("panicked"), "{err}");
+    }
+    assert!(program(&["psd", "absent.hdf5"]).2.contains("absent.hdf5"));
+}
+
+#[test]
+fn the_program_writes_whitened_strain() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("strain.hdf5");
+    let mut strain = simulated(65_536, 8);
+    strain.values[30_000..30_100].fill(f64::NAN);
+    strain.values[30_110] = f64::NAN;
+    strain.write(&path).unwrap();
+    let (file, output) = (path.to_str().unwrap(), folder.path().join("white.npy"));
+    let out_path = output.to_str().unwrap();
+    // Samples of the two segments, and those lost before the first of each.
+    for (method, samples, lost) in [
+        ("official", [30_000, 35_425], 0.0),
+        ("truncated", [30_000 - 4096, 35_425 - 4096], 2048.0),
+        ("minimum-phase", [30_000 - 4095, 35_425 - 4095], 4095.0),
+    ] {
+        let args = ["whiten", file, "--method", method, "--response-s", "1", "--output", out_path];
+        let (ok, out, err) =
+            program(&[&args[..], &["--band", "90-300", "--device", "cpu", "--check", "--json"]].concat());
+        assert!(ok, "{err}");
+        let found = json(&out);
+        let sidecar = json(&std::fs::read_to_string(folder.path().join("white.npy.json")).unwrap());
+        assert_eq!(found, sidecar);
+        assert!(found["check"]["largest_difference"].as_f64().unwrap() <= 5e-4);
+        let npy = npyz::NpyFile::new(std::fs::File::open(&output).unwrap()).unwrap();
+        let values: Vec<f32> = npy.into_vec().unwrap();
+        assert!(values.iter().all(|v| v.is_finite()));
+        let segments = found["segments"].as_array().unwrap();
+        let lengths: Vec<_> = segments.iter().filter_map(|s| s["samples"].as_u64()).collect();
+        // The official recipe needs a few samples, and ten are too few for the high-pass.
+        assert_eq!(lengths, samples);
+        assert_eq!(segments[1]["first"].as_u64().unwrap(), samples[0]);
+        assert_eq!(values.len() as u64, samples[0] + samples[1]);
+        let begins = segments[1]["gps_start"].as_f64().unwrap() * RATE;
+        assert!((begins - 30_111.0 - lost).abs() < 1e-6, "{begins}");
+        // 210 of 2048 Hz, away from the line, of which a short response leaves a part.
+        let std = found["std"].as_f64().unwrap();
+        assert!((0.28..0.38).contains(&std), "{std} by {method}");
+    }
+    let (ok, out, err) = program(&["whiten", file, "--output", out_path, "--device", "cpu"]);
+    assert!(ok && out.contains("standard deviation") && out.contains("1 shorter segment left out"), "{out}{err}");
+
+    // Refused, and nothing is left behind.
+    let before = std::fs::read_dir(folder.path()).unwrap().count();
+    let nowhere = folder.path().join("absent/white.npy");
+    let fresh = folder.path().join("fresh.npy");
+    let (nowhere, fresh) = (nowhere.to_str().unwrap(), fresh.to_str().unwrap());
+    for (args, word) in [
+        (&["--output", nowhere][..], "absent"),
+        (&["--output", fresh, "--band", "300-43"], "corner"),
+        (&["--output", fresh, "--band", "wide"], "43-300"),
+        (&["--output", fresh, "--method", "best"], "minimum-phase"),
+        (&["--output", fresh, "--method", "truncated", "--response-s", "30"], "122881"),
+        (&["--output", folder.path().to_str().unwrap()], "folder"),
+    ] {
+        let (ok, out, err) = program(&[&["whiten", file, "--device", "cpu"], args].concat());
+        assert!(!ok && out.is_empty() && err.contains(word) && !err.contains("panicked"), "{args:?}: {err}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), before);
 }

@@ -6,6 +6,9 @@
 //! strain is divided by them. Below [`LOW_HZ`], where the high-pass leaves nothing, a density is not known; its value at
 //! that frequency stands there.
 //!
+//! The high-pass also keeps the official whitening from what spoils it near the ends of raw strain: the step that the slow
+//! drift of the detectors makes where the transform takes the data as periodic.
+//!
 //! The same quantities in f64, on the host alone, are [`reference_psd`] and [`reference_whiten`].
 
 use num_complex::Complex32;
@@ -74,7 +77,7 @@ fn stretches(strain: &Strain, segments: &[Segment], welch: &Welch) -> Result<Vec
 /// Conditioned strain as f32. Its squares, summed over a long window, must not overflow.
 fn narrow(values: &[f64]) -> Result<Vec<f32>> {
     let most = 1e-8 * 2f64.powi(STRAIN_SCALE_LOG2);
-    match values.iter().position(|v| !(v.abs() <= most)) {
+    match values.iter().position(|v| v.is_nan() || v.abs() > most) {
         Some(i) => Err(Error::invalid("samples", format!("about sample {i} they exceed 1e-8, which no strain does"))),
         None => Ok(values.iter().map(|v| *v as f32).collect()),
     }
@@ -202,7 +205,7 @@ impl Whitening {
             return Err(Error::invalid("power spectral density", why));
         }
         if let Method::Truncated { high_pass_hz, .. } | Method::Causal { high_pass_hz, .. } = method
-            && !(high_pass_hz >= LOW_HZ)
+            && (high_pass_hz.is_nan() || high_pass_hz < LOW_HZ)
         {
             return Err(Error::invalid("high-pass corner", format!("{high_pass_hz} Hz; at least {LOW_HZ} Hz")));
         }
@@ -238,8 +241,8 @@ impl Whitening {
     ///
     /// A finite response is applied by transforms of overlapping blocks, four to eight times as long as itself, on a grid
     /// that begins with the stretch. So a sample of the causal whitening depends on later input through rounding alone,
-    /// and only within its block: by 1e-6 of the root mean square that the block's input would have if the response only
-    /// amplified; blocks before are equal to the last bit.
+    /// by some 1e-4 standard deviations for noise as loud as the density says, and only within its block: blocks that end
+    /// earlier are the same to the last bit. [`whiten::whiten`] in f64 promises that of every sample.
     ///
     /// # Errors
     /// `InvalidArgument` if the stretch is shorter than the response; `Unsupported` if it exceeds a binding.

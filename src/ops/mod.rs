@@ -9,6 +9,7 @@ mod elementwise;
 mod event_drive;
 mod fft;
 mod fill;
+mod gemm;
 pub mod lif;
 mod peak;
 mod reduce;
@@ -30,6 +31,7 @@ pub use elementwise::{
 pub use event_drive::event_drive;
 pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use fill::fill;
+pub use gemm::{Gemm, gemm};
 pub use peak::{CoincidentPeaks, Peaks, coincident_peak, peak};
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use refine::{REFINED, refine};

@@ -20,6 +20,7 @@ mod fft_chirp;
 mod fft_peak;
 mod fft_real;
 mod fill;
+mod gemm;
 mod lanes;
 mod lif;
 mod parallel;
