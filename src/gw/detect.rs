@@ -281,13 +281,15 @@ impl<'a> Detector<'a> {
         let mut lengths: Vec<usize> = blocks.iter().map(|b| b.n).collect();
         lengths.sort_unstable();
         lengths.dedup();
-        let mut ready = Vec::new();
+        let mut recorded = Vec::new();
         for n in lengths {
             let mut rec = device.recording("spiking detector");
-            let network = Network::record(&mut rec, n, rate)?;
-            let least = rec.plan().peak_bytes();
-            let prepared = device.prepare(&rec).map_err(|e| e.with_least(least))?;
-            ready.push((n, network, prepared));
+            recorded.push((n, Network::record(&mut rec, n, rate)?, rec));
+        }
+        let least = recorded.iter().map(|(_, _, rec)| rec.plan().peak_bytes()).sum();
+        let mut ready = Vec::new();
+        for (n, network, rec) in recorded {
+            ready.push((n, network, device.prepare(&rec).map_err(|e| e.with_least(least))?));
         }
         let bank = Bank::new(CHIRPS)?;
         Ok(Self { device, strains, bank, blocks, ready, warmup_s: started.elapsed().as_secs_f64() })

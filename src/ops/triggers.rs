@@ -44,6 +44,8 @@ pub fn triggers(
         let why = format!("samples {range:?} of {time} of {neurons} neurons, {} words of spikes", spikes.len());
         return Err(Error::invalid("triggers", why));
     }
+    // Beyond the range there is nothing to look at.
+    let (window, reach) = (window.min(range.len()), reach.min(range.len()));
     let loops = (window * neurons).div_ceil(128).saturating_mul(2 * reach + 1);
     if window == 0 || loops > rec.capabilities().max_loop as usize {
         let why = format!("{window} samples of {neurons} neurons with a reach of {reach}; take a shorter window");
