@@ -113,6 +113,12 @@ impl Reader {
         .map_err(|e| self.error(format_args!("group \"/{group}\" cannot be read ({e})")))
     }
 
+    /// The names of the groups in group `group` (`""` is the root).
+    pub fn groups(&self, group: &str) -> Result<Vec<String>> {
+        guarded(|| if group.is_empty() { self.file.root() } else { self.file.group(group)? }.groups())
+            .map_err(|e| self.error(format_args!("group \"/{group}\" cannot be read ({e})")))
+    }
+
     /// The dataset's numbers, exactly as stored.
     ///
     /// Errors: [`Error::File`] if the dataset is missing, holds another type, claims more data than the file can hold,
@@ -128,6 +134,29 @@ impl Reader {
         }
         let count = self.check_storage(name, &dataset, &shape, size_of::<T>() as u64)?;
         match guarded(|| dataset.read::<T>()) {
+            Ok(values) if values.len() as u64 == count => Ok(Array { shape, values }),
+            Ok(values) => Err(wrong(format!("{} values were read where {count} were expected", values.len()))),
+            Err(e) => Err(wrong(locate(&dataset, &shape).unwrap_or(e))),
+        }
+    }
+
+    /// The numbers of a dataset of any float or integer type of up to 64 bits, as f64.
+    ///
+    /// Errors: as [`Self::array`].
+    pub fn numbers(&self, name: &str) -> Result<Array<f64>> {
+        use hdf5_pure::{make_f32_type, make_f64_type, make_i16_type, make_i32_type, make_i64_type};
+        use hdf5_pure::{make_u16_type, make_u32_type, make_u64_type};
+        let dataset = self.dataset(name)?;
+        let wrong = |e: String| self.error(format_args!("dataset {name}: {e}"));
+        let (stored, shape) = guarded(|| Ok((dataset.datatype()?, dataset.shape()?))).map_err(wrong)?;
+        let integers = [make_i16_type(), make_i32_type(), make_i64_type()];
+        let unsigned = [make_u16_type(), make_u32_type(), make_u64_type()];
+        if ![make_f32_type(), make_f64_type()].iter().chain(&integers).chain(&unsigned).any(|t| *t == stored) {
+            let kind = guarded(|| dataset.dtype()).map_err(wrong)?;
+            return Err(wrong(format!("holds {kind} where little-endian numbers were expected")));
+        }
+        let count = self.check_storage(name, &dataset, &shape, u64::from(stored.type_size()))?;
+        match guarded(|| dataset.read_f64()) {
             Ok(values) if values.len() as u64 == count => Ok(Array { shape, values }),
             Ok(values) => Err(wrong(format!("{} values were read where {count} were expected", values.len()))),
             Err(e) => Err(wrong(locate(&dataset, &shape).unwrap_or(e))),
@@ -155,13 +184,14 @@ impl Reader {
         }
     }
 
-    /// The texts of a string dataset, scalar or one-dimensional, of fixed or variable length.
+    /// The texts of a string dataset, of at most two dimensions (row-major), of fixed or variable length.
     pub fn texts(&self, name: &str) -> Result<Vec<String>> {
         let dataset = self.dataset(name)?;
         let wrong = |e: String| self.error(format_args!("dataset {name}: {e}"));
         let (kind, shape, size) =
             guarded(|| Ok((dataset.dtype()?, dataset.shape()?, dataset.element_size()?))).map_err(wrong)?;
-        if shape.len() > 1 || shape.iter().product::<u64>() > LONGEST_TEXT as u64 || size > LONGEST_TEXT as u64 {
+        let count = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d));
+        if shape.len() > 2 || count.is_none_or(|n| n > LONGEST_TEXT as u64) || size > LONGEST_TEXT as u64 {
             return Err(wrong(format!("a list of texts of shape {shape:?}, {size} bytes each, is not believable")));
         }
         self.check_storage(name, &dataset, &shape, size)?;
