@@ -14,6 +14,7 @@ const SWAP_IN: u32 = 2u;
 const SWAP_OUT: u32 = 4u;
 const TWIDDLE: u32 = 8u;
 const FILTER: u32 = 16u;
+const CONJUGATE: u32 = 32u;
 
 /// Roots in the fine twiddle table.
 const FINE: u32 = 1024u;
@@ -32,13 +33,17 @@ struct Params {
     c2: u32,
     flags: u32,
     scale: f32,
+    /// Elements from one row of `x` to the next.
+    from_row: u32,
+    /// Elements of such a row that are used; the others are taken as 0.
+    keep: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec2<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec2<f32>>;
 /// `n` roots W_n^k; for TWIDDLE then FINE roots W^k and the coarse roots W^(FINE·k), W of the column's whole length.
 @group(0) @binding(3) var<storage, read> table: array<vec2<f32>>;
-/// For FILTER: factors of a whole row, multiplied in on loading. Elsewhere anything.
+/// For FILTER: factors of the elements kept of a row, multiplied in on loading. Elsewhere anything.
 @group(0) @binding(4) var<storage, read> factors: array<vec2<f32>>;
 
 /// Element i of transform j of the group at i · group + j.
@@ -171,9 +176,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let step = select(1u, stride, columns);
         for (var i = start; i < p.n; i += lanes) {
             var v = vec2<f32>(0.0, 0.0);
-            if (t < p.count) {
-                let at = base + i * step;
-                v = x[hi * whole + at];
+            let at = base + i * step;
+            if (t < p.count && at < p.keep) {
+                v = x[hi * p.from_row + at];
+                if ((p.flags & CONJUGATE) != 0u) { v.y = -v.y; }
                 if ((p.flags & FILTER) != 0u) { v = mul(v, factors[at]); }
                 if ((p.flags & SWAP_IN) != 0u) { v = v.yx; }
             }

@@ -5,6 +5,7 @@
 const ITEMS: u32 = 1024u;
 const SWAP_IN: u32 = 2u;
 const SWAP_OUT: u32 = 4u;
+const CONJUGATE: u32 = 32u;
 
 struct Params {
     wg_base: u32, wg_count: u32, wg_row: u32, zero: u32,
@@ -31,8 +32,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let j = i % p.to_n;
         var v = vec2<f32>(0.0, 0.0);
         if (j < p.n) {
-            let a0 = x[i / p.to_n * p.from_n + j];
-            let a = select(a0, a0.yx, (p.flags & SWAP_IN) != 0u);
+            var a = x[i / p.to_n * p.from_n + j];
+            if ((p.flags & CONJUGATE) != 0u) { a.y = -a.y; }
+            if ((p.flags & SWAP_IN) != 0u) { a = a.yx; }
             let b = factors[j];
             v = vec2<f32>(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x) * p.scale;
             if ((p.flags & SWAP_OUT) != 0u) { v = v.yx; }

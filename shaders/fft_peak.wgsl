@@ -9,9 +9,12 @@ struct Params {
     count: u32,
     from_at: u32,
     to_at: u32,
-    /// For the native twin: 1 transforms forward, 2 inverse, + 16 with factors.
-    flags: u32,
     scale: f32,
+    /// For the native twin: 1 transforms forward, 2 inverse, + 16 with factors, + 32 of conjugates.
+    flags: u32,
+    /// For the native twin, as in `fft`.
+    from_row: u32,
+    keep: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec2<f32>>;

@@ -104,7 +104,7 @@ fn real(device: &Device, mut rec: Recording, n: usize, batch: usize) {
     assert!(e <= BOUND, "real forward {n} x {batch} on {}: {e:.2e}", device.name());
     for row in y.chunks(bins) {
         assert_eq!(row[0].im, 0.0, "bin 0 of {n} on {}", device.name());
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             assert_eq!(row[bins - 1].im, 0.0, "bin n/2 of {n} on {}", device.name());
         }
     }
@@ -118,7 +118,7 @@ fn real(device: &Device, mut rec: Recording, n: usize, batch: usize) {
             all[k] = wide(*v);
         }
         all[0].im = 0.0;
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             all[n / 2].im = 0.0;
         }
     }
@@ -155,7 +155,7 @@ fn every_small_real_length() {
 #[test]
 fn long_lengths() {
     for device in common::devices() {
-        // One pass, two, three (885,735 = 3^11·5 and 1,048,320's neighbours do not split in two), and chirps.
+        // One pass, two, three (885,735 = 3^11·5 does not split in two), and chirps.
         for n in [509, 1000, 1024, 1025, 2048, 3125, 4099, 19_683, 32_768, 46_656, 65_537, 131_072, 885_735] {
             check_complex(&device, n, if n < 5000 { 3 } else { 1 });
         }
@@ -248,22 +248,44 @@ fn there_and_back() {
     }
 }
 
+/// Rows that are longer or shorter than the transform, conjugated, multiplied and scaled on the way in.
 #[test]
-fn factors_and_scale() {
+fn rows_conjugates_factors_and_scale() {
     for device in common::devices() {
-        // One pass, two, and a chirp.
-        for n in [48, 1024, 3000, 211] {
-            let (x, h) = (complex_noise(3 * n, 5), complex_noise(n, 6));
-            let product: Vec<_> = x.iter().zip(h.iter().cycle()).map(|(x, h)| wide(*x) * wide(*h)).collect();
-            let want: Vec<_> = oracle(n, &product, true).iter().map(|v| v * 0.25).collect();
-            let mut rec = device.recording("factors");
-            let (input, y) = (rec.input("x", x.len()).unwrap(), rec.scratch("y", x.len()).unwrap());
-            let factors = rec.constant("h", &h).unwrap();
-            Fft::inverse(n).scale(0.25).factors(factors).record(&mut rec, input, y).unwrap();
-            rec.download(y).unwrap();
-            let out = device.prepare(&rec).unwrap().run(&[input.feed(&x)], &Control::default()).unwrap();
-            let e = error(n, out.get(y).unwrap(), &want);
-            assert!(e <= BOUND, "{n} on {}: {e:.2e}", device.name());
+        let ways: &[bool] = if device.capabilities().native { &[false, true] } else { &[false] };
+        // One pass, two, three, and a chirp, with a row's elements and those kept.
+        let cases =
+            [(48, 48, 48), (48, 50, 31), (1024, 700, 700), (3000, 3100, 2999), (211, 211, 211), (211, 300, 150)];
+        let deep = [(885_735, 885_735, 442_869)];
+        for (n, row, keep) in
+            cases.into_iter().chain(if device.capabilities().native { &deep[..] } else { &[] }.iter().copied())
+        {
+            let (x, h) = (complex_noise(3 * row, 5), complex_noise(keep + 2, 6));
+            for (conjugate, passes) in [false, true].into_iter().flat_map(|c| ways.iter().map(move |w| (c, *w))) {
+                let mut product = Vec::new();
+                for x in x.chunks(row) {
+                    let x = x[..keep].iter().map(|v| wide(if conjugate { v.conj() } else { *v }));
+                    product.extend(x.zip(&h).map(|(x, h)| x * wide(*h)));
+                    product.resize(product.len() + n - keep, Complex::new(0.0, 0.0));
+                }
+                let want: Vec<_> = oracle(n, &product, true).iter().map(|v| v * 0.25).collect();
+                let mut rec = if passes { in_passes() } else { device.recording("factors") };
+                let (input, y) = (rec.input("x", x.len()).unwrap(), rec.scratch("y", 3 * n).unwrap());
+                let factors = rec.constant("h", &h).unwrap();
+                let fft = Fft { conjugate, ..Fft::inverse(n).scale(0.25).rows(row, keep).factors(factors) };
+                fft.record(&mut rec, input, y).unwrap();
+                let (power, at) = (rec.scratch("power", 3).unwrap(), rec.scratch("at", 3).unwrap());
+                fft.record_peaks(&mut rec, input, 0..n, power, at).unwrap();
+                rec.download(y).unwrap();
+                rec.download(power).unwrap();
+                let out = device.prepare(&rec).unwrap().run(&[input.feed(&x)], &Control::default()).unwrap();
+                let e = error(n, out.get(y).unwrap(), &want);
+                assert!(e <= BOUND, "{n} of {keep}, conjugate {conjugate}, on {}: {e:.2e}", device.name());
+                for (row, power) in want.chunks(n).zip(out.get(power).unwrap()) {
+                    let most = row.iter().map(|v| v.norm_sqr()).fold(0.0, f64::max);
+                    assert!((f64::from(*power) / most - 1.0).abs() < 1e-5, "{n} on {}", device.name());
+                }
+            }
         }
     }
 }
@@ -339,6 +361,7 @@ fn what_is_refused() {
     let x = rec.input::<Complex32>("x", 24).unwrap();
     let y = rec.scratch::<Complex32>("y", 24).unwrap();
     let short = rec.scratch::<Complex32>("short", 12).unwrap();
+    let few = rec.constant("factors", &[Complex32::ONE; 11]).unwrap();
     let real = rec.input::<f32>("real", 24).unwrap();
     let at = rec.scratch::<u32>("at", 2).unwrap();
     let power = rec.scratch::<f32>("power", 2).unwrap();
@@ -348,7 +371,10 @@ fn what_is_refused() {
         assert!(ops::irfft(&mut rec, n, x, real).is_err(), "{n}");
     }
     assert!(ops::fft(&mut rec, 12, x, short).is_err());
-    assert!(Fft::forward(12).factors(x).record(&mut rec, x, y).is_err());
+    assert!(Fft::forward(12).factors(few).record(&mut rec, x, y).is_err());
+    for (row, keep) in [(0, 0), (12, 13), (8, 9), (7, 7), (6, 6)] {
+        assert!(Fft::forward(12).rows(row, keep).record(&mut rec, x, y).is_err(), "{row} {keep}");
+    }
     assert!(Fft::forward(12).record(&mut rec, x, x).is_err());
     let peaks = |rec: &mut Recording, n, range, power: Tensor<f32>| {
         Fft::forward(n).record_peaks(rec, x, range, power, at).is_err()

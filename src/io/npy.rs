@@ -21,6 +21,22 @@ pub fn write<T: npyz::AutoSerialize>(path: impl AsRef<Path>, shape: &[usize], va
     })
 }
 
+/// Shape and values of an NPY file in row-major order.
+///
+/// Errors: [`Error::File`] if it is missing, not NPY, of another element type, or in column-major order.
+pub fn read<T: npyz::Deserialize>(path: impl AsRef<Path>) -> Result<(Vec<usize>, Vec<T>)> {
+    let path = path.as_ref();
+    let file = std::fs::File::open(path).map_err(|e| Error::file(path, format_args!("cannot be read ({e})")))?;
+    let npy = npyz::NpyFile::new(std::io::BufReader::new(file))
+        .map_err(|e| Error::file(path, format_args!("is not an NPY file ({e})")))?;
+    if npy.order() == npyz::Order::Fortran && npy.shape().len() > 1 {
+        return Err(Error::file(path, "is in column-major order; save it in row-major order"));
+    }
+    let shape = npy.shape().iter().map(|&d| d as usize).collect();
+    let values = npy.into_vec().map_err(|e| Error::file(path, format_args!("cannot be read as asked ({e})")))?;
+    Ok((shape, values))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

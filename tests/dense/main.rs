@@ -5,6 +5,7 @@ mod common;
 
 mod conv1d;
 mod elementwise;
+mod gemm;
 mod layout;
 mod reduce;
 

@@ -11,6 +11,7 @@ use crate::kernel::fft_peak::{Host, Params};
 const FORWARD: u32 = 1;
 const INVERSE: u32 = 2;
 const FILTER: u32 = 16;
+const CONJUGATE: u32 = 32;
 
 /// Elements looked at together; most such blocks cannot hold the peak and are passed over by their maximum.
 const BLOCK: usize = 256;
@@ -62,7 +63,8 @@ fn peak(row: &[Complex32]) -> (u32, usize) {
 }
 
 pub(super) fn run(p: &Params, a: Host<'_>) {
-    let (n, count) = (p.n as usize, p.count as usize);
+    let (n, count, keep) = (p.n as usize, p.count as usize, p.keep as usize);
+    let conjugate = p.flags & CONJUGATE != 0;
     let range = p.from_at as usize..p.to_at as usize;
     let direction = match p.flags & (FORWARD | INVERSE) {
         0 => None,
@@ -71,13 +73,13 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
     };
     let fft = direction.map(|d| plan(n, d));
     let factors = (p.flags & FILTER != 0).then_some(a.factors);
-    let rows = a.x[..n * count].par_chunks(n);
+    let rows = a.x.par_chunks(p.from_row as usize);
     rows.zip(&mut a.power[..count]).zip(&mut a.at[..count]).for_each(|((x, power), at)| {
         let (most, most_at) = match &fft {
             None => peak(&x[range.clone()]),
             Some(fft) => with_buffer(n + fft.get_inplace_scratch_len(), |buffer| {
                 let (row, scratch) = buffer.split_at_mut(n);
-                load(row, x, factors, 1.0);
+                load(row, &x[..keep], factors, 1.0, conjugate);
                 fft.process_with_scratch(row, scratch);
                 peak(&row[range.clone()])
             }),

@@ -63,7 +63,7 @@ fn inverse(p: &Params, a: Host<'_>) {
         with_buffer(bins + scratch, |buffer| {
             let (spectrum, scratch) = buffer.split_at_mut(bins);
             for (y, x) in y.chunks_exact_mut(n).zip(x.chunks_exact(bins)) {
-                load(spectrum, x, None, p.scale);
+                load(spectrum, x, None, p.scale, false);
                 spectrum[0].im = 0.0;
                 if n.is_multiple_of(2) {
                     spectrum[bins - 1].im = 0.0;
@@ -112,12 +112,12 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
         }),
         HALVE => each_row(&mut a.y[..2 * bins * count], 2 * bins, &a.x[..2 * n * count], 2 * n, |y, x| {
             let y = complex_mut(y);
-            load(y, &complex(x)[..bins], None, scale);
+            load(y, &complex(x)[..bins], None, scale, false);
             y[0].im = 0.0;
         }),
         MIRROR => each_row(&mut a.y[..2 * n * count], 2 * n, &a.x[..2 * bins * count], 2 * bins, |y, x| {
             let (y, x) = (complex_mut(y), complex(x));
-            load(&mut y[..bins], x, None, scale);
+            load(&mut y[..bins], x, None, scale, false);
             y[0].im = 0.0;
             for k in bins..n {
                 y[k] = x[n - k].conj() * scale;

@@ -19,6 +19,7 @@ const SWAP_IN: u32 = 2;
 const SWAP_OUT: u32 = 4;
 const TWIDDLE: u32 = 8;
 const FILTER: u32 = 16;
+const CONJUGATE: u32 = 32;
 
 /// Roots in the fine table of the shaders.
 const FINE: usize = 1024;
@@ -47,19 +48,38 @@ pub struct Fft {
     pub inverse: bool,
     /// Multiplies every result.
     pub scale: f32,
-    /// `n` factors by which every row is multiplied before it is transformed, at no extra pass over memory.
+    /// Elements from one row of the input to the next.
+    pub row: usize,
+    /// Elements of each row of the input that are used, at most `n`; the others are taken as 0.
+    pub keep: usize,
+    /// Transforms the conjugate of the input.
+    pub conjugate: bool,
+    /// At least `keep` factors by which every row (after conjugation) is multiplied.
     pub factors: Option<Tensor<Complex32>>,
 }
 
 impl Fft {
     /// X_k = Σ x_j e^(−2πi·jk/n).
     pub fn forward(n: usize) -> Self {
-        Self { n, inverse: false, scale: 1.0, factors: None }
+        Self { n, inverse: false, scale: 1.0, row: n, keep: n, conjugate: false, factors: None }
     }
 
     /// x_j = (1/n) Σ X_k e^(2πi·jk/n).
     pub fn inverse(n: usize) -> Self {
-        Self { n, inverse: true, scale: 1.0 / n as f32, factors: None }
+        Self { inverse: true, scale: 1.0 / n as f32, ..Self::forward(n) }
+    }
+
+    /// Of rows that begin every `row` elements, of which the first `keep` are used. Costs no pass over memory, nor do
+    /// [`conjugate`](Self::conjugate) and [`factors`](Self::factors) but for lengths that take Bluestein's algorithm.
+    #[must_use]
+    pub fn rows(self, row: usize, keep: usize) -> Self {
+        Self { row, keep, ..self }
+    }
+
+    /// Of the conjugate.
+    #[must_use]
+    pub fn conjugate(self) -> Self {
+        Self { conjugate: true, ..self }
     }
 
     /// With these factors.
@@ -74,20 +94,20 @@ impl Fft {
         Self { scale, ..self }
     }
 
-    /// Transforms every row of `n` elements of `x` into the same row of `y`.
+    /// Transforms every row of `x` into a row of `n` elements of `y`.
     ///
     /// One command on the native path; elsewhere one to three passes for lengths whose prime factors are 2, 3 and 5, and
     /// Bluestein's algorithm for others, with scratch of one or three times the (for Bluestein padded) batch.
     /// The relative L2 error of f32 arithmetic grows as √log n and stays below 1e-6 to 2^20 points.
     ///
     /// # Errors
-    /// `InvalidArgument` when `x` and `y` are not equally many whole rows, or there are not `n` factors; `Unsupported`
-    /// when the scratch exceeds a binding; as [`Recording::dispatch`].
+    /// `InvalidArgument` when `x` and `y` are not equally many whole rows, `keep` exceeds `n`, `row` or the factors;
+    /// `Unsupported` when the scratch exceeds a binding; as [`Recording::dispatch`].
     pub fn record(self, rec: &mut Recording, x: Tensor<Complex32>, y: Tensor<Complex32>) -> Result<()> {
         let n = self.n;
         let count = self.check(x)?;
-        if y.len() != x.len() {
-            return Err(Error::invalid("fft result", format!("{} elements for {} of input", y.len(), x.len())));
+        if y.len() != count * n {
+            return Err(Error::invalid("fft result", format!("{} elements for {count} rows of {n}", y.len())));
         }
         if rec.capabilities().native {
             let one = rec.constant("fft.none", &[Complex32::ONE])?;
@@ -98,16 +118,17 @@ impl Fft {
                 count: count as u32,
                 c1: 1,
                 c2: 1,
-                flags: if self.inverse { SWAP_IN | SWAP_OUT } else { 0 }
-                    | if self.factors.is_some() { FILTER } else { 0 },
+                flags: self.on_load() | if self.inverse { SWAP_OUT } else { 0 },
                 scale: self.scale,
+                from_row: self.row as u32,
+                keep: self.keep as u32,
             };
             let args = passes::Args { x, y, table: one, factors: self.factors.unwrap_or(one) };
             return rec.dispatch(passes::dispatch(params, args, count as u64).work(operations(n, count)));
         }
         match plan(n)? {
             Plan::Passes(plan) => {
-                let between = if plan.len() > 1 { Some(rec.scratch("fft.between", x.len())?) } else { None };
+                let between = if plan.len() > 1 { Some(rec.scratch("fft.between", y.len())?) } else { None };
                 transform(rec, &plan, count, self, x, y, between)
             }
             Plan::Bluestein { m, passes } => self.bluestein(rec, m, &passes, count, x, y),
@@ -147,28 +168,37 @@ impl Fft {
             count: count as u32,
             from_at: range.start as u32,
             to_at: range.end as u32,
-            flags: 0,
             scale: 1.0,
+            flags: 0,
+            from_row: n as u32,
+            keep: n as u32,
         };
         if rec.capabilities().native {
-            params.flags = if self.inverse { 2 } else { 1 } | if self.factors.is_some() { FILTER } else { 0 };
+            (params.from_row, params.keep) = (self.row as u32, self.keep as u32);
+            params.flags = if self.inverse { 2 } else { 1 } | self.on_load() & (FILTER | CONJUGATE);
             params.scale = self.scale;
             let args = fft_peak::Args { x, power, at, factors: self.factors.unwrap_or(none) };
             return rec.dispatch(fft_peak::dispatch(params, args, count as u64).work(operations(n, count)));
         }
-        let y = rec.scratch("fft.peaks", x.len())?;
+        let y = rec.scratch("fft.peaks", count * n)?;
         self.record(rec, x, y)?;
         rec.dispatch(fft_peak::dispatch(params, fft_peak::Args { x: y, power, at, factors: none }, count as u64))
     }
 
     /// Rows in `x`.
     fn check(&self, x: Tensor<Complex32>) -> Result<usize> {
-        if let Some(factors) = self.factors
-            && factors.len() != self.n
-        {
-            return Err(Error::invalid("fft factors", format!("{} of them for {} points", factors.len(), self.n)));
+        let factors = self.factors.map_or(self.keep, |f| f.len());
+        if self.keep > self.n.min(self.row).min(factors) {
+            let why = format!("{} of {} elements to {} points by {factors} factors", self.keep, self.row, self.n);
+            return Err(Error::invalid("fft rows", why));
         }
-        count("fft", self.n, x.len(), self.n)
+        count("fft", self.n, x.len(), self.row)
+    }
+
+    /// What the first pass does to what it loads.
+    fn on_load(&self) -> u32 {
+        let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+        flag(self.inverse, SWAP_IN) | flag(self.factors.is_some(), FILTER) | flag(self.conjugate, CONJUGATE)
     }
 
     fn bluestein(
@@ -189,14 +219,18 @@ impl Fft {
         let transformed = rec.scratch("fft.transformed", m * count)?;
         let between = if plan.len() > 1 { Some(rec.scratch("fft.between", m * count)?) } else { None };
         let (swap_in, swap_out) = if self.inverse { (SWAP_IN, SWAP_OUT) } else { (0, 0) };
-        // Factors come before the swap, the chirp after it.
-        let x = match self.factors {
-            Some(factors) => {
-                let product = rec.scratch("fft.product", n * count)?;
-                multiply(rec, (n, n, n), count, 0, 1.0, (x, factors, product))?;
-                product
-            }
-            None => x,
+        // What changes the input comes before the swap, the chirp after it.
+        let x = if self.factors.is_some() || self.conjugate || (self.row, self.keep) != (n, n) {
+            let factors = match self.factors {
+                Some(factors) => factors,
+                None => rec.constant("fft.ones", &vec![Complex32::ONE; self.keep.max(1)])?,
+            };
+            let product = rec.scratch("fft.product", n * count)?;
+            let flags = self.on_load() & CONJUGATE;
+            multiply(rec, (self.keep, self.row, n), count, flags, 1.0, (x, factors, product))?;
+            product
+        } else {
+            x
         };
         multiply(rec, (n, n, m), count, swap_in, 1.0, (x, chirp, padded))?;
         transform(rec, plan, count, Fft::forward(m), padded, transformed, between)?;
@@ -211,7 +245,7 @@ fn count(what: &str, n: usize, len: usize, row: usize) -> Result<usize> {
     if n == 0 {
         return Err(Error::invalid(what, "transforms of 0 points; at least one point"));
     }
-    if !len.is_multiple_of(row) {
+    if row == 0 || !len.is_multiple_of(row) {
         return Err(Error::invalid(what, format!("{len} elements are not whole rows of {row}")));
     }
     Ok(len / row)
@@ -290,7 +324,7 @@ fn transform(
             roots.extend(two_level(pass.n * pass.c1));
         }
         if i == 0 {
-            flags |= if fft.inverse { SWAP_IN } else { 0 } | if fft.factors.is_some() { FILTER } else { 0 };
+            flags |= fft.on_load();
         }
         if i == last && fft.inverse {
             flags |= SWAP_OUT;
@@ -306,6 +340,8 @@ fn transform(
             c2: pass.c2 as u32,
             flags,
             scale: if i == last { fft.scale } else { 1.0 },
+            from_row: if i == 0 { fft.row } else { pass.n * pass.c1 * pass.c2 } as u32,
+            keep: if i == 0 { fft.keep } else { pass.n * pass.c1 * pass.c2 } as u32,
         };
         let args = passes::Args { x: from, y: to, table, factors: fft.factors.unwrap_or(table) };
         let groups = workgroups(transforms, pass.group);
