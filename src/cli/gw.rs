@@ -18,13 +18,13 @@ pub enum Command {
     /// Says what strain files hold: samples, times, quality, gaps.
     Info(InfoArgs),
     /// The power spectral density of a file's noise.
-    Psd(PsdArgs),
+    Psd(super::gw_condition::PsdArgs),
     /// The distance to which each detector sees a binary of neutron stars.
     Range(InfoArgs),
     /// The stretches of good data.
     Segments(SegmentsArgs),
     /// Whitens strain and writes it as NPY.
-    Whiten(WhitenArgs),
+    Whiten(super::gw_condition::WhitenArgs),
     /// Searches the strain of two detectors by matched filter. Without files: the bundled simulated pair.
     Search(SearchArgs),
     /// Searches the strain of two detectors by a spiking detector. Without files: the bundled simulated pair.
@@ -38,27 +38,7 @@ pub struct InfoArgs {
     files: Vec<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct PsdArgs {
-    /// A GWOSC strain file.
-    file: PathBuf,
-    /// Seconds of a window.
-    #[arg(long, default_value_t = 4.0)]
-    window_s: f64,
-    /// Combines windows by their median in place of their mean.
-    #[arg(long)]
-    median: bool,
-    #[command(flatten)]
-    device: DeviceArgs,
-    /// Compares with the f64 reference and fails if they differ by more than 3e-4 between 20 and 1800 Hz.
-    #[arg(long)]
-    check: bool,
-    /// Prints JSON.
-    #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -67,33 +47,10 @@ pub struct SegmentsArgs {
     file: PathBuf,
     /// The quality flag that must be set, by its name in the file.
     #[arg(long)]
-    flag: Option<String>,
+    pub flag: Option<String>,
     /// Prints JSON.
     #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct WhitenArgs {
-    /// A GWOSC strain file.
-    file: PathBuf,
-    /// official, truncated (inverse spectrum), or minimum-phase (causal).
-    #[arg(long, default_value = "official")]
-    method: String,
-    /// A zero-phase band-pass after it, in Hz, such as 43-300.
-    #[arg(long, value_name = "LOW-HIGH")]
-    band: Option<String>,
-    /// The NPY file to write: one row of f32 samples in units of the noise.
-    #[arg(long)]
-    output: PathBuf,
-    #[command(flatten)]
-    device: DeviceArgs,
-    /// Compares with the f64 reference and fails if they differ by more than 5e-4 between 20 and 1800 Hz.
-    #[arg(long)]
-    check: bool,
-    /// Prints JSON.
-    #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 /// Two detectors' files.
@@ -107,7 +64,7 @@ pub struct PairArgs {
     l1: Option<PathBuf>,
     /// The quality flag that must be set, by its name in the files.
     #[arg(long)]
-    flag: Option<String>,
+    pub flag: Option<String>,
 }
 
 /// The simulated pair that comes with the program; see assets/gw/README.md.
@@ -123,7 +80,7 @@ const BUNDLED: [(&str, &[u8]); 2] = [
 ];
 
 impl PairArgs {
-    fn read(&self) -> Result<[Strain; 2]> {
+    pub fn read(&self) -> Result<[Strain; 2]> {
         match (&self.h1, &self.l1) {
             (Some(h1), Some(l1)) => Ok([Strain::read(h1)?, Strain::read(l1)?]),
             _ => {
@@ -137,7 +94,7 @@ impl PairArgs {
 #[derive(Debug, Args)]
 pub struct SearchArgs {
     #[command(flatten)]
-    pair: PairArgs,
+    pub pair: PairArgs,
     /// A template file: plus and cross polarisation at 1 Mpc.
     #[arg(long, conflicts_with = "bank")]
     template: Option<PathBuf>,
@@ -145,27 +102,27 @@ pub struct SearchArgs {
     #[arg(long, value_name = "N")]
     bank: Option<usize>,
     #[command(flatten)]
-    device: DeviceArgs,
+    pub device: DeviceArgs,
     /// Draws whitened strain, template, signal-to-noise and time-frequency map as a PNG.
     #[arg(long, value_name = "OUT.png")]
-    plot: Option<PathBuf>,
+    pub plot: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct DetectArgs {
     #[command(flatten)]
-    pair: PairArgs,
+    pub pair: PairArgs,
     #[command(flatten)]
-    device: DeviceArgs,
+    pub device: DeviceArgs,
     /// Draws spike rasters, scores and triggers as a PNG.
     #[arg(long, value_name = "OUT.png")]
-    plot: Option<PathBuf>,
+    pub plot: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub fn run(command: &Command) -> Result<()> {

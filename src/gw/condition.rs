@@ -1,1 +1,371 @@
-//! condition
+//! Conditioning of strain on a device: power spectral densities and whitening in f32.
+//!
+//! Strain and its density do not fit f32 as they are. Each segment first passes a 15 Hz high-pass in f64 on the host and is
+//! scaled by 2^73 (see [`super::filter`]); what follows works on that conditioned strain. Densities that come out and go
+//! in are those of the strain itself, in strain² per Hz: filter and scale are divided out, and put back where conditioned
+//! strain is divided by them. Below [`LOW_HZ`], where the high-pass leaves nothing, a density is not known; its value at
+//! that frequency stands there.
+//!
+//! The high-pass also keeps the official whitening from what spoils it near the ends of raw strain: the step that the slow
+//! drift of the detectors makes where the transform takes the data as periodic.
+//!
+//! The same quantities in f64, on the host alone, are [`reference_psd`] and [`reference_whiten`].
+
+use num_complex::Complex32;
+
+use super::filter::{self, Filter, HIGH_PASS_HZ, HIGH_PASS_ORDER, STRAIN_SCALE_LOG2};
+use super::spectrum::{Average, Psd, Welch, median_bias};
+use super::strain::{Segment, Strain};
+use super::whiten::{self, Method, Response, Whitened};
+use crate::device::{Control, Device};
+use crate::kernel::Tensor;
+use crate::ops::{self, Bins, Conjugate, Weight, WelchWindows};
+use crate::recording::Recording;
+use crate::{Error, Result};
+
+/// The lowest frequency of which densities and whitened strain hold anything, in Hz.
+pub const LOW_HZ: f64 = 10.0;
+/// The band in which a device is held to the f64 reference, in Hz.
+pub const CHECKED_HZ: [f64; 2] = [20.0, 1800.0];
+
+/// What conditioning does to power at a frequency, when the high-pass runs once or twice.
+fn power_gain(sample_rate_hz: f64, passes: i32) -> Result<impl Fn(f64) -> f64> {
+    let high_pass = Filter::high_pass(HIGH_PASS_ORDER, HIGH_PASS_HZ, sample_rate_hz)?;
+    let scale = 2f64.powi(2 * STRAIN_SCALE_LOG2);
+    Ok(move |frequency_hz| scale * high_pass.amplitude(frequency_hz, sample_rate_hz).powi(2 * passes))
+}
+
+/// The density of strain from that of strain conditioned by two passes.
+fn unconditioned(mut psd: Psd, sample_rate_hz: f64) -> Result<Psd> {
+    let gain = power_gain(sample_rate_hz, 2)?;
+    let low = low_bin(&psd);
+    for (k, value) in psd.values.iter_mut().enumerate().skip(low) {
+        *value /= gain(k as f64 * psd.df_hz);
+    }
+    let held = psd.values[low];
+    psd.values[..low].fill(held);
+    Ok(psd)
+}
+
+/// The density of conditioned strain from that of strain.
+fn conditioned(psd: &Psd, sample_rate_hz: f64, passes: i32) -> Result<Psd> {
+    psd.check_positive(LOW_HZ, sample_rate_hz / 2.0)?;
+    let gain = power_gain(sample_rate_hz, passes)?;
+    let low = low_bin(psd);
+    let value = |(k, value): (usize, &f64)| value * gain(k.max(low) as f64 * psd.df_hz);
+    let mut values: Vec<f64> = psd.values.iter().enumerate().map(value).collect();
+    let held = values[low];
+    values[..low].fill(held);
+    Ok(Psd { df_hz: psd.df_hz, values })
+}
+
+/// The first bin of a density that holds something.
+fn low_bin(psd: &Psd) -> usize {
+    ((LOW_HZ / psd.df_hz).ceil() as usize).min(psd.values.len() - 1)
+}
+
+/// The segments that hold a window, each conditioned in f64.
+fn stretches(strain: &Strain, segments: &[Segment], welch: &Welch) -> Result<Vec<Vec<f64>>> {
+    welch.check(strain.sample_rate_hz)?;
+    let long: Vec<&Segment> = segments.iter().filter(|s| s.samples() >= welch.length).collect();
+    if long.is_empty() {
+        return Err(welch.too_short(segments.iter().map(Segment::samples)));
+    }
+    long.into_iter().map(|s| filter::condition(s.of(&strain.values), strain.sample_rate_hz)).collect()
+}
+
+/// Conditioned strain as f32. Its squares, summed over a long window, must not overflow.
+fn narrow(values: &[f64]) -> Result<Vec<f32>> {
+    let most = 1e-8 * 2f64.powi(STRAIN_SCALE_LOG2);
+    match values.iter().position(|v| v.is_nan() || v.abs() > most) {
+        Some(i) => Err(Error::invalid("samples", format!("about sample {i} they exceed 1e-8, which no strain does"))),
+        None => Ok(values.iter().map(|v| *v as f32).collect()),
+    }
+}
+
+/// The density of the strain in these segments by Welch's method on the device. No window crosses from one segment into
+/// the next. `detrend` makes no difference here: the high-pass has removed what it would.
+///
+/// # Errors
+/// `InvalidArgument` if no segment holds a window, or a sample in them is not finite or no strain (above 1e-8); as
+/// [`ops::welch`] and [`crate::device::Prepared::run`].
+pub fn psd(
+    device: &Device,
+    strain: &Strain,
+    segments: &[Segment],
+    welch: &Welch,
+    control: &Control<'_>,
+) -> Result<Psd> {
+    let rate = strain.sample_rate_hz;
+    let (mut samples, mut starts): (Vec<f32>, Vec<u32>) = Default::default();
+    for stretch in stretches(strain, segments, welch)? {
+        starts.extend(welch.starts(stretch.len()).map(|start| (samples.len() + start) as u32));
+        samples.extend(narrow(&stretch)?);
+    }
+    let mut rec = device.recording("power spectral density");
+    let x = rec.input("strain", samples.len())?;
+    let density = record_psd(&mut rec, x, &starts, welch, rate)?;
+    rec.download(density)?;
+    let out = device.prepare(&rec)?.run(&[x.feed(&samples)], control)?;
+    let values = out.get(density)?.iter().map(|v| f64::from(*v)).collect();
+    unconditioned(Psd { df_hz: rate / welch.length as f64, values }, rate)
+}
+
+/// Appends Welch's method on a series, for windows that begin at `starts`: the one-sided density of the series, in its
+/// units² per Hz.
+///
+/// # Errors
+/// `InvalidArgument` if the settings make no sense; as [`ops::welch`].
+pub fn record_psd(
+    rec: &mut Recording,
+    x: Tensor<f32>,
+    starts: &[u32],
+    welch: &Welch,
+    sample_rate_hz: f64,
+) -> Result<Tensor<f32>> {
+    welch.check(sample_rate_hz)?;
+    let taper = welch.window.samples(welch.length, welch.symmetry);
+    let power: f64 = taper.iter().map(|w| w * w).sum();
+    let (average, bias) = match welch.average {
+        Average::Mean => (ops::Average::Mean, 1.0),
+        Average::Median => (ops::Average::Median, median_bias(starts.len().max(1))),
+    };
+    let window: Vec<f32> = taper.iter().map(|w| *w as f32).collect();
+    let scale = (1.0 / (sample_rate_hz * power * bias)) as f32;
+    ops::welch(rec, x, &WelchWindows { starts, window: &window, average, scale })
+}
+
+/// Whitens every segment by itself on the device; `start` of each result counts from the beginning of the strain.
+///
+/// `psd` is the density of the strain. Nothing below [`LOW_HZ`] comes out. Segments that are too short for the method's
+/// response are left out. With [`Method::Causal`], see [`Whitening::record`] for what is promised of the past.
+///
+/// # Errors
+/// `InvalidArgument` if no segment is long enough, or as [`Whitening::new`]; as [`crate::device::Prepared::run`].
+pub fn whiten(
+    device: &Device,
+    strain: &Strain,
+    segments: &[Segment],
+    psd: &Psd,
+    method: Method,
+    control: &Control<'_>,
+) -> Result<Vec<Whitened<f32>>> {
+    let whitening = Whitening::new(psd, strain.sample_rate_hz, method)?;
+    long_enough(method, segments, strain.sample_rate_hz)?
+        .into_iter()
+        .map(|segment| {
+            let samples = whitening.condition(segment.of(&strain.values))?;
+            let mut rec = device.recording("whitening");
+            let x = rec.input("strain", samples.len())?;
+            let y = whitening.record(&mut rec, x)?;
+            rec.download(y)?;
+            let out = device.prepare(&rec)?.run(&[x.feed(&samples)], control)?;
+            let values = out.get(y)?.to_vec();
+            match values.iter().position(|v| !v.is_finite()) {
+                Some(i) => Err(Error::Corrupted { detail: format!("{} at whitened sample {i}", values[i]) }),
+                None => Ok(Whitened { start: segment.start + whitening.start(), values }),
+            }
+        })
+        .collect()
+}
+
+/// As [`Method::long_enough`], and longer than the high-pass pads.
+fn long_enough(method: Method, segments: &[Segment], sample_rate_hz: f64) -> Result<Vec<Segment>> {
+    let padding = Filter::high_pass(HIGH_PASS_ORDER, HIGH_PASS_HZ, sample_rate_hz)?.padding();
+    let padded: Vec<Segment> = segments.iter().copied().filter(|s| s.samples() > padding).collect();
+    method.long_enough(if padded.is_empty() { segments } else { &padded }, sample_rate_hz)
+}
+
+/// A method of whitening, made for the density of one detector's noise.
+#[derive(Debug, Clone)]
+pub struct Whitening {
+    sample_rate_hz: f64,
+    causal: bool,
+    /// The density of conditioned strain.
+    density: Psd,
+    response: Option<Response>,
+}
+
+impl Whitening {
+    /// For noise of this density, of strain.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the density is not positive from [`LOW_HZ`] up, does not reach half the sample rate, or the
+    /// method's high-pass is below [`LOW_HZ`].
+    pub fn new(psd: &Psd, sample_rate_hz: f64, method: Method) -> Result<Self> {
+        let window = sample_rate_hz / psd.df_hz;
+        if !(window >= 2.0 && (window - window.round()).abs() < 1e-6 * window)
+            || psd.values.len() != window.round() as usize / 2 + 1
+        {
+            let why = format!(
+                "{} bins of {} Hz are not those of windows at {sample_rate_hz} samples a second",
+                psd.values.len(),
+                psd.df_hz
+            );
+            return Err(Error::invalid("power spectral density", why));
+        }
+        if let Method::Truncated { high_pass_hz, .. } | Method::Causal { high_pass_hz, .. } = method
+            && (high_pass_hz.is_nan() || high_pass_hz < LOW_HZ)
+        {
+            return Err(Error::invalid("high-pass corner", format!("{high_pass_hz} Hz; at least {LOW_HZ} Hz")));
+        }
+        let causal = matches!(method, Method::Causal { .. });
+        let density = conditioned(psd, sample_rate_hz, if causal { 1 } else { 2 })?;
+        let response = method.response(sample_rate_hz, &density)?;
+        Ok(Self { sample_rate_hz, causal, density, response })
+    }
+
+    /// Samples at the beginning of a stretch that cannot be whitened.
+    pub fn start(&self) -> usize {
+        self.response.as_ref().map_or(0, Response::start)
+    }
+
+    /// What [`Whitening::record`] takes: strain behind the high-pass, scaled. For the causal method the high-pass runs
+    /// forwards alone.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if a sample is not finite or no strain (above 1e-8), or there are fewer than the filter pads.
+    pub fn condition(&self, strain: &[f64]) -> Result<Vec<f32>> {
+        narrow(&self.condition_f64(strain)?)
+    }
+
+    fn condition_f64(&self, strain: &[f64]) -> Result<Vec<f64>> {
+        match self.causal {
+            true => filter::condition_causally(strain, self.sample_rate_hz),
+            false => filter::condition(strain, self.sample_rate_hz),
+        }
+    }
+
+    /// Appends the whitening of one stretch of conditioned strain. With the official recipe as many samples come out as
+    /// go in; with a finite response, those whose response lies within the stretch, from [`Whitening::start`] on.
+    ///
+    /// A finite response is applied by transforms of overlapping blocks, four to eight times as long as itself, on a grid
+    /// that begins with the stretch. So a sample of the causal whitening depends on later input through rounding alone,
+    /// by some 1e-4 standard deviations for noise as loud as the density says, and only within its block: blocks that end
+    /// earlier are the same to the last bit. [`whiten::whiten`] in f64 promises that of every sample.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the stretch is shorter than the response; `Unsupported` if it exceeds a binding.
+    pub fn record(&self, rec: &mut Recording, x: Tensor<f32>) -> Result<Tensor<f32>> {
+        match &self.response {
+            None => self.record_official(rec, x),
+            Some(response) => record_response(rec, x, &response.taps),
+        }
+    }
+
+    fn record_official(&self, rec: &mut Recording, x: Tensor<f32>) -> Result<Tensor<f32>> {
+        let n = x.len();
+        let density: Vec<f32> = self.density.values.iter().map(|v| *v as f32).collect();
+        let density = rec.constant("density", &density)?;
+        let window = (self.sample_rate_hz / self.density.df_hz).round() as usize;
+        let weight = Weight::InverseRoot { scale: (2.0 / self.sample_rate_hz) as f32 };
+        let band = (LOW_HZ / self.density.df_hz) as f32..=f32::MAX;
+        let weight = ops::spectral_weight(rec, density, window, n, Bins::OneSided, weight, band)?;
+        let spectrum = rec.scratch("spectrum", n / 2 + 1)?;
+        let white = rec.scratch("whitened spectrum", n / 2 + 1)?;
+        let y = rec.scratch("whitened", n)?;
+        ops::rfft(rec, n, x, spectrum)?;
+        ops::complex_scale(rec, spectrum, weight, 1.0, white)?;
+        ops::irfft(rec, n, white, y)?;
+        Ok(y)
+    }
+}
+
+/// Appends y\[i\] = Σ taps\[k\]·x\[i + taps − 1 − k\], by overlapping blocks.
+fn record_response(rec: &mut Recording, x: Tensor<f32>, taps: &[f64]) -> Result<Tensor<f32>> {
+    let reach = taps.len() - 1;
+    if x.len() <= reach {
+        return Err(Error::invalid(
+            "samples",
+            format!("{} are fewer than the {} of the response", x.len(), taps.len()),
+        ));
+    }
+    let outputs = x.len() - reach;
+    let block = (4 * taps.len()).next_power_of_two();
+    let fresh = block - reach;
+    let rows = outputs.div_ceil(fresh);
+
+    let padded = rec.scratch("padded strain", (rows - 1) * fresh + block)?;
+    rec.clear(padded)?;
+    rec.copy(x, 0, padded, 0, x.len())?;
+    let starts: Vec<u32> = (0..rows).map(|row| (row * fresh) as u32).collect();
+    let blocks = ops::windowed(rec, padded, &starts, &vec![1.0; block])?;
+
+    let bins = block / 2 + 1;
+    let response: Vec<Complex32> =
+        whiten::real_transform(taps, block)?.into_iter().map(|z| Complex32::new(z.re as f32, z.im as f32)).collect();
+    let response = rec.constant("response", &response)?;
+    let spectra = rec.scratch("block spectra", rows * bins)?;
+    let products = rec.scratch("filtered spectra", rows * bins)?;
+    let filtered = rec.scratch("filtered blocks", rows * block)?;
+    ops::rfft(rec, block, blocks, spectra)?;
+    ops::complex_mul(rec, spectra, response, Conjugate::None, 1.0, products)?;
+    ops::irfft(rec, block, products, filtered)?;
+
+    let y = rec.scratch("whitened", outputs)?;
+    for row in 0..rows {
+        let at = row * fresh;
+        rec.copy(filtered, row * block + reach, y, at, fresh.min(outputs - at))?;
+    }
+    Ok(y)
+}
+
+/// [`psd`] in f64 on the host.
+///
+/// # Errors
+/// As [`psd`].
+pub fn reference_psd(strain: &Strain, segments: &[Segment], welch: &Welch) -> Result<Psd> {
+    let stretches = stretches(strain, segments, welch)?;
+    let stretches: Vec<&[f64]> = stretches.iter().map(Vec::as_slice).collect();
+    unconditioned(welch.estimate(&stretches, strain.sample_rate_hz)?, strain.sample_rate_hz)
+}
+
+/// [`whiten`](fn@whiten) in f64 on the host.
+///
+/// # Errors
+/// As [`whiten`](fn@whiten).
+pub fn reference_whiten(strain: &Strain, segments: &[Segment], psd: &Psd, method: Method) -> Result<Vec<Whitened>> {
+    let rate = strain.sample_rate_hz;
+    let whitening = Whitening::new(psd, rate, method)?;
+    long_enough(method, segments, rate)?
+        .into_iter()
+        .map(|segment| {
+            let samples = whitening.condition_f64(segment.of(&strain.values))?;
+            let whitened = whiten::whiten(&samples, rate, &whitening.density, method)?;
+            Ok(Whitened { start: segment.start + whitened.start, ..whitened })
+        })
+        .collect()
+}
+
+/// The largest relative difference of two densities within [`CHECKED_HZ`].
+pub fn largest_difference(found: &Psd, reference: &Psd) -> f64 {
+    (found.values.iter().zip(&reference.values).enumerate())
+        .filter(|(k, _)| (CHECKED_HZ[0]..=CHECKED_HZ[1]).contains(&(*k as f64 * found.df_hz)))
+        .map(|(_, (found, reference))| (found / reference - 1.0).abs())
+        .fold(0.0, nan_max)
+}
+
+/// The largest difference of two stretches of whitened strain, in standard deviations of the noise, after frequencies
+/// outside [`CHECKED_HZ`] have been taken out of it.
+///
+/// # Errors
+/// `InvalidArgument` if they are not of one length.
+pub fn largest_in_band(found: &[f32], reference: &[f64], sample_rate_hz: f64) -> Result<f64> {
+    let n = found.len();
+    if n != reference.len() || n == 0 {
+        return Err(Error::invalid("whitened strain", format!("{n} samples against {}", reference.len())));
+    }
+    let difference: Vec<f64> = found.iter().zip(reference).map(|(a, b)| f64::from(*a) - b).collect();
+    let mut spectrum = whiten::real_transform(&difference, n)?;
+    for (k, z) in spectrum.iter_mut().enumerate() {
+        if !(CHECKED_HZ[0]..=CHECKED_HZ[1]).contains(&(k as f64 * sample_rate_hz / n as f64)) {
+            *z = 0.0.into();
+        }
+    }
+    Ok(whiten::inverse_real_transform(&mut spectrum, n)?.into_iter().map(f64::abs).fold(0.0, nan_max))
+}
+
+/// The larger, or NaN if there is one.
+fn nan_max(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}

@@ -35,10 +35,19 @@ pub struct Filter {
 /// Give it one segment without gaps. Errors: [`Error::InvalidArgument`] if the segment is shorter than the filter's
 /// padding or the sample rate does not reach twice the corner.
 pub fn condition(values: &[f64], sample_rate_hz: f64) -> Result<Vec<f64>> {
+    Ok(scaled(Filter::high_pass(HIGH_PASS_ORDER, HIGH_PASS_HZ, sample_rate_hz)?.zero_phase(values)?))
+}
+
+/// As [`condition`], by one pass forwards: a sample depends on those before it and on itself alone, and the phase is
+/// that of the filter.
+pub fn condition_causally(values: &[f64], sample_rate_hz: f64) -> Result<Vec<f64>> {
+    Ok(scaled(Filter::high_pass(HIGH_PASS_ORDER, HIGH_PASS_HZ, sample_rate_hz)?.causal(values)?))
+}
+
+fn scaled(mut values: Vec<f64>) -> Vec<f64> {
     let scale = 2f64.powi(STRAIN_SCALE_LOG2);
-    let mut filtered = Filter::high_pass(HIGH_PASS_ORDER, HIGH_PASS_HZ, sample_rate_hz)?.zero_phase(values)?;
-    filtered.iter_mut().for_each(|v| *v *= scale);
-    Ok(filtered)
+    values.iter_mut().for_each(|v| *v *= scale);
+    values
 }
 
 impl Filter {
@@ -118,14 +127,12 @@ impl Filter {
     ///
     /// Errors: [`Error::InvalidArgument`] if there are no more samples than the padding has, or a sample is not finite.
     pub fn zero_phase(&self, values: &[f64]) -> Result<Vec<f64>> {
-        let padding = 3 * (self.order + 1);
+        let padding = self.padding();
         if values.len() <= padding {
             let why = format!("{} are too few for a filter that pads {padding} on each side", values.len());
             return Err(Error::invalid("samples", why));
         }
-        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            return Err(Error::invalid("samples", format!("sample {i} is not finite; filter the segments one by one")));
-        }
+        check_finite(values)?;
         let (first, last) = (values[0], values[values.len() - 1]);
         let mut padded = Vec::with_capacity(values.len() + 2 * padding);
         padded.extend(values[1..=padding].iter().rev().map(|v| 2.0 * first - v));
@@ -138,6 +145,24 @@ impl Filter {
         padded.truncate(padding + values.len());
         padded.drain(..padding);
         Ok(padded)
+    }
+
+    /// Samples by which [`Filter::zero_phase`] pads each end; a stretch must be longer.
+    pub fn padding(&self) -> usize {
+        3 * (self.order + 1)
+    }
+
+    /// Runs the filter forwards once, from the steady state of the first sample: no output depends on a later sample.
+    ///
+    /// Errors: [`Error::InvalidArgument`] if there is no sample, or one that is not finite.
+    pub fn causal(&self, values: &[f64]) -> Result<Vec<f64>> {
+        if values.is_empty() {
+            return Err(Error::invalid("samples", "there are none"));
+        }
+        check_finite(values)?;
+        let mut filtered = values.to_vec();
+        self.run(&mut filtered);
+        Ok(filtered)
     }
 
     /// One causal pass in place, from the steady state of the first sample.
@@ -158,6 +183,13 @@ impl Filter {
             }
             level *= gain;
         }
+    }
+}
+
+fn check_finite(values: &[f64]) -> Result<()> {
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(i) => Err(Error::invalid("samples", format!("sample {i} is not finite; filter the segments one by one"))),
+        None => Ok(()),
     }
 }
 

@@ -112,12 +112,7 @@ impl Welch {
     /// No window crosses from one stretch into the next. Errors: [`Error::InvalidArgument`] if no stretch is as long as
     /// a window, a sample is not finite, or the settings make no sense.
     pub fn estimate(&self, stretches: &[&[f64]], sample_rate_hz: f64) -> Result<Psd> {
-        if self.length < 2 || self.overlap >= self.length || !(sample_rate_hz > 0.0 && sample_rate_hz.is_finite()) {
-            let (length, overlap) = (self.length, self.overlap);
-            let why =
-                format!("windows of {length} samples with {overlap} shared at {sample_rate_hz} Hz are not possible");
-            return Err(Error::invalid("Welch settings", why));
-        }
+        self.check(sample_rate_hz)?;
         let taper = self.window.samples(self.length, self.symmetry);
         let fft = RealFftPlanner::<f64>::new().plan_fft_forward(self.length);
         let (mut input, mut output, mut scratch) =
@@ -126,9 +121,7 @@ impl Welch {
         let bins = output.len();
         let mut periodograms = Vec::new();
         for stretch in stretches {
-            let starts =
-                (0..).step_by(self.length - self.overlap).take_while(|start| start + self.length <= stretch.len());
-            for start in starts {
+            for start in self.starts(stretch.len()) {
                 let window = &stretch[start..start + self.length];
                 if let Some(i) = window.iter().position(|v| !v.is_finite()) {
                     return Err(Error::invalid("samples", format!("sample {} is not finite", start + i)));
@@ -148,9 +141,7 @@ impl Welch {
         }
         let count = periodograms.len() / bins;
         if count == 0 {
-            let longest = stretches.iter().map(|s| s.len()).max().unwrap_or(0);
-            let why = format!("the longest stretch without gaps has {longest}, and one window takes {}", self.length);
-            return Err(Error::invalid("samples", why));
+            return Err(self.too_short(stretches.iter().map(|s| s.len())));
         }
         let column = |k: usize| periodograms[k..].iter().step_by(bins);
         let values = match self.average {
@@ -162,6 +153,29 @@ impl Welch {
         };
         Ok(Psd { df_hz: sample_rate_hz / self.length as f64, values })
     }
+
+    pub(crate) fn check(&self, sample_rate_hz: f64) -> Result<()> {
+        if self.length < 2 || self.overlap >= self.length || !(sample_rate_hz > 0.0 && sample_rate_hz.is_finite()) {
+            let (length, overlap) = (self.length, self.overlap);
+            let why =
+                format!("windows of {length} samples with {overlap} shared at {sample_rate_hz} Hz are not possible");
+            return Err(Error::invalid("Welch settings", why));
+        }
+        Ok(())
+    }
+
+    /// The first samples of the windows that fit into a stretch of so many.
+    pub fn starts(&self, samples: usize) -> impl Iterator<Item = usize> + use<> {
+        let length = self.length;
+        (0..).step_by(length.saturating_sub(self.overlap).max(1)).take_while(move |start| start + length <= samples)
+    }
+
+    /// The error for stretches of these lengths, none of which holds a window.
+    pub(crate) fn too_short(&self, lengths: impl Iterator<Item = usize>) -> Error {
+        let longest = lengths.max().unwrap_or(0);
+        let why = format!("the longest stretch without gaps has {longest}, and one window takes {}", self.length);
+        Error::invalid("samples", why)
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -172,7 +186,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// The expectation of the median of `n` exponentially distributed values of mean 1: the alternating harmonic series.
 /// For an even `n` it is that of `n` − 1, as is usual.
-fn median_bias(n: usize) -> f64 {
+pub(crate) fn median_bias(n: usize) -> f64 {
     (1..=(n - 1) / 2).fold(1.0, |bias, k| bias + 1.0 / (2 * k + 1) as f64 - 1.0 / (2 * k) as f64)
 }
 

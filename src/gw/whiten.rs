@@ -39,12 +39,27 @@ pub enum Method {
 
 /// Whitened samples of one stretch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Whitened {
+pub struct Whitened<T = f64> {
     /// Index of the first one in what was given: the samples before it, and as many as are missing at the end, cannot be
     /// whitened.
     pub start: usize,
     /// The samples, in units of the noise's standard deviation. Never NaN.
-    pub values: Vec<f64>,
+    pub values: Vec<T>,
+}
+
+/// A finite response: the output at sample i is Σ taps\[k\]·x\[i + ahead − k\].
+#[derive(Debug, Clone)]
+pub(crate) struct Response {
+    pub taps: Vec<f64>,
+    /// Samples that it looks ahead.
+    pub ahead: usize,
+}
+
+impl Response {
+    /// The first sample whose output depends on no sample before the first.
+    pub fn start(&self) -> usize {
+        self.taps.len() - 1 - self.ahead
+    }
 }
 
 /// Whitens one stretch of samples with the density `psd`.
@@ -55,19 +70,19 @@ pub fn whiten(values: &[f64], sample_rate_hz: f64, psd: &Psd, method: Method) ->
     if let Some(i) = values.iter().position(|v| !v.is_finite()) {
         return Err(Error::invalid("samples", format!("sample {i} is not finite; whiten the segments one by one")));
     }
-    match method {
-        Method::Official => official(values, sample_rate_hz, psd),
-        Method::Truncated { duration_s, high_pass_hz } => {
-            let taps = truncated_response(sample_rate_hz, psd, duration_s, high_pass_hz)?;
-            check_length(values, taps.len())?;
-            Ok(Whitened { start: taps.len() / 2, values: convolve_by_fft(values, &taps)? })
-        }
-        Method::Causal { duration_s, high_pass_hz } => {
-            let taps = minimum_phase_response(sample_rate_hz, psd, duration_s, high_pass_hz)?;
-            check_length(values, taps.len())?;
-            Ok(Whitened { start: taps.len() - 1, values: convolve_directly(values, &taps) })
-        }
+    let Some(response) = method.response(sample_rate_hz, psd)? else {
+        return official(values, sample_rate_hz, psd);
+    };
+    let taps = &response.taps;
+    if values.len() < taps.len() {
+        let why = format!("{} are fewer than the {} of the response", values.len(), taps.len());
+        return Err(Error::invalid("samples", why));
     }
+    let values = match response.ahead {
+        0 => convolve_directly(values, taps),
+        _ => convolve_by_fft(values, taps)?,
+    };
+    Ok(Whitened { start: response.start(), values })
 }
 
 /// Whitens every segment by itself; `start` of each result counts from the beginning of the strain.
@@ -75,13 +90,7 @@ pub fn whiten(values: &[f64], sample_rate_hz: f64, psd: &Psd, method: Method) ->
 /// Segments that are too short for the method's response are left out. Errors: [`Error::InvalidArgument`] if none is
 /// left, or as [`whiten`].
 pub fn whiten_segments(strain: &Strain, segments: &[Segment], psd: &Psd, method: Method) -> Result<Vec<Whitened>> {
-    let least = method.least_samples(strain.sample_rate_hz);
-    let long: Vec<&Segment> = segments.iter().filter(|s| s.samples() >= least).collect();
-    if long.is_empty() {
-        let longest = segments.iter().map(Segment::samples).max().unwrap_or(0);
-        let why = format!("the longest segment has {longest} samples, and this whitening needs {least}");
-        return Err(Error::invalid("segments", why));
-    }
+    let long = method.long_enough(segments, strain.sample_rate_hz)?;
     long.into_iter()
         .map(|segment| {
             let whitened = whiten(segment.of(&strain.values), strain.sample_rate_hz, psd, method)?;
@@ -99,17 +108,37 @@ impl Method {
             Self::Causal { duration_s, .. } => 2 * half_length(duration_s, sample_rate_hz),
         }
     }
+
+    /// The segments of which anything comes out; an error if there are none.
+    pub(crate) fn long_enough(self, segments: &[Segment], sample_rate_hz: f64) -> Result<Vec<Segment>> {
+        let least = self.least_samples(sample_rate_hz);
+        let long: Vec<Segment> = segments.iter().copied().filter(|s| s.samples() >= least).collect();
+        if long.is_empty() {
+            let longest = segments.iter().map(Segment::samples).max().unwrap_or(0);
+            let why = format!("the longest segment has {longest} samples, and this whitening needs {least}");
+            return Err(Error::invalid("segments", why));
+        }
+        Ok(long)
+    }
+
+    /// The finite response that whitens noise of this density; `None` for the official recipe, which has none.
+    pub(crate) fn response(self, sample_rate_hz: f64, psd: &Psd) -> Result<Option<Response>> {
+        Ok(match self {
+            Self::Official => None,
+            Self::Truncated { duration_s, high_pass_hz } => {
+                let taps = truncated_response(sample_rate_hz, psd, duration_s, high_pass_hz)?;
+                Some(Response { ahead: taps.len() / 2, taps })
+            }
+            Self::Causal { duration_s, high_pass_hz } => {
+                let taps = minimum_phase_response(sample_rate_hz, psd, duration_s, high_pass_hz)?;
+                Some(Response { ahead: 0, taps })
+            }
+        })
+    }
 }
 
 fn half_length(duration_s: f64, sample_rate_hz: f64) -> usize {
     (duration_s * sample_rate_hz / 2.0).round() as usize
-}
-
-fn check_length(values: &[f64], taps: usize) -> Result<()> {
-    if values.len() < taps {
-        return Err(Error::invalid("samples", format!("{} are fewer than the {taps} of the response", values.len())));
-    }
-    Ok(())
 }
 
 fn official(values: &[f64], sample_rate_hz: f64, psd: &Psd) -> Result<Whitened> {
@@ -231,7 +260,7 @@ fn fast_length(least: usize) -> usize {
 }
 
 /// The n/2 + 1 frequencies of `values`, padded with zeros to `n`.
-fn real_transform(values: &[f64], n: usize) -> Result<Vec<Complex64>> {
+pub(crate) fn real_transform(values: &[f64], n: usize) -> Result<Vec<Complex64>> {
     let fft = RealFftPlanner::<f64>::new().plan_fft_forward(n);
     let mut input = values.to_vec();
     input.resize(n, 0.0);
@@ -241,7 +270,7 @@ fn real_transform(values: &[f64], n: usize) -> Result<Vec<Complex64>> {
 }
 
 /// The `n` real samples with these n/2 + 1 frequencies, scaled so that it undoes [`real_transform`].
-fn inverse_real_transform(spectrum: &mut [Complex64], n: usize) -> Result<Vec<f64>> {
+pub(crate) fn inverse_real_transform(spectrum: &mut [Complex64], n: usize) -> Result<Vec<f64>> {
     let fft = RealFftPlanner::<f64>::new().plan_fft_inverse(n);
     // Real by definition; what rounding left there would be refused.
     spectrum[0].im = 0.0;

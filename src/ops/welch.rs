@@ -60,7 +60,8 @@ pub fn windowed(rec: &mut Recording, x: Tensor<f32>, starts: &[u32], window: &[f
 pub fn welch(rec: &mut Recording, x: Tensor<f32>, w: &WelchWindows<'_>) -> Result<Tensor<f32>> {
     let (n, rows) = (w.window.len(), w.starts.len());
     // The median looks at every window 32 times.
-    let most = rec.capabilities().max_loop as usize / 33;
+    let looks = if w.average == Average::Median { 33 } else { 1 };
+    let most = rec.capabilities().max_loop as usize / looks;
     if rows > most {
         return Err(Error::invalid(
             "windows",
@@ -80,7 +81,7 @@ pub fn welch(rec: &mut Recording, x: Tensor<f32>, w: &WelchWindows<'_>) -> Resul
         scale: w.scale,
     };
     let args = kernel::welch_average::Args { x: spectra, psd };
-    let work = (rows * bins * if w.average == Average::Median { 33 } else { 1 }) as u64;
+    let work = (rows * bins * looks) as u64;
     rec.dispatch(kernel::welch_average::dispatch(params, args, workgroups(bins, 64)).work(work))?;
     Ok(psd)
 }
