@@ -130,6 +130,17 @@ impl Error {
         Self::File { path: path.into(), message: message.to_string() }
     }
 
+    /// Adds to a refused budget the least that would do.
+    #[must_use]
+    pub fn with_least(self, bytes: u64) -> Self {
+        match self {
+            Self::OverBudget { needed, in_use, limit, tensor, tensor_bytes, .. } => {
+                Self::OverBudget { needed, in_use, limit, tensor, tensor_bytes, least: Some(bytes) }
+            }
+            other => other,
+        }
+    }
+
     /// Whether the same call can succeed later without a change of its arguments.
     pub fn is_recoverable(&self) -> bool {
         matches!(

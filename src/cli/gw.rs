@@ -38,7 +38,7 @@ pub struct InfoArgs {
     files: Vec<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -47,10 +47,10 @@ pub struct SegmentsArgs {
     file: PathBuf,
     /// The quality flag that must be set, by its name in the file.
     #[arg(long)]
-    flag: Option<String>,
+    pub flag: Option<String>,
     /// Prints JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 /// Two detectors' files.
@@ -64,7 +64,7 @@ pub struct PairArgs {
     l1: Option<PathBuf>,
     /// The quality flag that must be set, by its name in the files.
     #[arg(long)]
-    flag: Option<String>,
+    pub flag: Option<String>,
 }
 
 /// The simulated pair that comes with the program; see assets/gw/README.md.
@@ -80,7 +80,7 @@ const BUNDLED: [(&str, &[u8]); 2] = [
 ];
 
 impl PairArgs {
-    fn read(&self) -> Result<[Strain; 2]> {
+    pub fn read(&self) -> Result<[Strain; 2]> {
         match (&self.h1, &self.l1) {
             (Some(h1), Some(l1)) => Ok([Strain::read(h1)?, Strain::read(l1)?]),
             _ => {
@@ -94,7 +94,7 @@ impl PairArgs {
 #[derive(Debug, Args)]
 pub struct SearchArgs {
     #[command(flatten)]
-    pair: PairArgs,
+    pub pair: PairArgs,
     /// A template file: plus and cross polarisation at 1 Mpc.
     #[arg(long, conflicts_with = "bank")]
     template: Option<PathBuf>,
@@ -102,27 +102,27 @@ pub struct SearchArgs {
     #[arg(long, value_name = "N")]
     bank: Option<usize>,
     #[command(flatten)]
-    device: DeviceArgs,
+    pub device: DeviceArgs,
     /// Draws whitened strain, template, signal-to-noise and time-frequency map as a PNG.
     #[arg(long, value_name = "OUT.png")]
-    plot: Option<PathBuf>,
+    pub plot: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct DetectArgs {
     #[command(flatten)]
-    pair: PairArgs,
+    pub pair: PairArgs,
     #[command(flatten)]
-    device: DeviceArgs,
+    pub device: DeviceArgs,
     /// Draws spike rasters, scores and triggers as a PNG.
     #[arg(long, value_name = "OUT.png")]
-    plot: Option<PathBuf>,
+    pub plot: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub fn run(command: &Command) -> Result<()> {

@@ -1,7 +1,109 @@
 //! `spikewave gw detect`.
 
-use super::gw::DetectArgs;
+use std::time::Instant;
 
-pub fn run(_args: &DetectArgs) -> spikewave::Result<()> {
-    Err(spikewave::Error::Internal("not there yet".into()))
+use serde_json::json;
+use spikewave::Result;
+use spikewave::device::Control;
+use spikewave::gw::detect::Detector;
+use spikewave::gw::plot;
+
+use super::gw::{DetectArgs, announce, writable};
+use super::{interrupt, print, print_json, progress};
+
+/// Triggers that the table shows; the JSON has all.
+const SHOWN: usize = 10;
+
+pub fn run(args: &DetectArgs) -> Result<()> {
+    let started = Instant::now();
+    let cancel = interrupt();
+    let strains = args.pair.read()?;
+    if let Some(path) = &args.plot {
+        writable(path)?;
+    }
+    let device = args.device.open()?;
+    announce(&device);
+    let mut detector = Detector::new(&device, [&strains[0], &strains[1]], args.pair.flag.as_deref())?;
+    let setup_ms = (started.elapsed().as_secs_f64() - detector.warmup_s) * 1e3;
+    let bar = progress(false);
+    bar.set_message("stretches of data");
+    let control = Control { cancel, ..Control::default() };
+    let found = detector.run(&control, &|done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    drop(detector);
+    let loudest = found.triggers.first();
+    if let Some(path) = &args.plot {
+        let mut figure = found.figure.clone();
+        figure.title = match loudest {
+            Some(t) => format!("Spiking detector: score {:.1} at GPS {:.3}", t.score, t.gps_time),
+            None => "Spiking detector: no trigger".into(),
+        };
+        figure.subtitle = format!(
+            "{} and {}, {:.0} s; ON and OFF events of {} filters, coincidence neurons, ranked triggers",
+            found.names[0], found.names[1], found.searched_s, figure.neurons
+        );
+        plot::detect(&figure, path)?;
+    }
+    let stats = device.stats();
+    if args.json {
+        return print_json(&json!({
+            "device": device.name(),
+            "triggers": found.triggers,
+            "searched_s": found.searched_s,
+            "timing": {
+                "setup_ms": setup_ms,
+                "warmup_ms": found.warmup_s * 1e3,
+                "run_ms": found.run_s * 1e3,
+                "total_ms": started.elapsed().as_secs_f64() * 1e3,
+            },
+            "memory": {"peak_bytes": found.peak_bytes, "budget_bytes": stats.memory.budget_bytes},
+            "created_after_warmup": found.created,
+        }));
+    }
+    let mut text = format!(
+        "{} trigger{} in {:.0} s of {} and {} data\n\n",
+        found.triggers.len(),
+        if found.triggers.len() == 1 { "" } else { "s" },
+        found.searched_s,
+        found.names[0],
+        found.names[1]
+    );
+    if !found.triggers.is_empty() {
+        text += &format!(
+            "rank    score        GPS time      delay   chirp (solar masses)\n{}",
+            found
+                .triggers
+                .iter()
+                .take(SHOWN)
+                .map(|t| format!(
+                    "{:>4} {:>8.2} {:>15.4} {:>+7.1} ms   {:>2}: {:.1} + {:.1}\n",
+                    t.rank,
+                    t.score,
+                    t.gps_time,
+                    (t.l1_time - t.h1_time) * 1e3,
+                    t.template,
+                    t.masses[0],
+                    t.masses[1]
+                ))
+                .collect::<String>()
+        );
+        if found.triggers.len() > SHOWN {
+            text += &format!("… and {} quieter ones\n", found.triggers.len() - SHOWN);
+        }
+    }
+    text += &format!(
+        "\ntime: {:.0} ms to set up, {:.0} ms to warm up, {:.0} ms to run; memory: {} of {}\n",
+        setup_ms,
+        found.warmup_s * 1e3,
+        found.run_s * 1e3,
+        spikewave::bytes(found.peak_bytes),
+        spikewave::bytes(stats.memory.budget_bytes)
+    );
+    if let Some(path) = &args.plot {
+        text += &format!("picture: {}\n", path.display());
+    }
+    print(&text)
 }

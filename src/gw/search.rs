@@ -89,7 +89,7 @@ impl Templates {
 
     /// Twice the plus polarisation's spectrum at 1 Mpc, in strain per Hz, for the positive frequencies of `n` samples, with
     /// the merger at sample 0 and behind the high-pass that the data have passed.
-    fn spectrum(&self, index: usize, n: usize, rate: f64) -> Result<Vec<Complex64>> {
+    pub(super) fn spectrum(&self, index: usize, n: usize, rate: f64) -> Result<Vec<Complex64>> {
         match self {
             Self::File(file) => file_spectrum(file, n, rate),
             Self::Bank(bank) => {
@@ -299,7 +299,7 @@ pub fn coincident(strains: [&Strain; 2], flag: Option<&str>) -> Result<Vec<Stret
 
 /// Cuts a stretch into blocks of one length that overlap by their tapers. A stretch up to twice the block's length stays
 /// within it, so that its spectrum is of all of it.
-fn blocks(stretch: &Stretch, rate: f64) -> Vec<Stretch> {
+pub(super) fn blocks(stretch: &Stretch, rate: f64) -> Vec<Stretch> {
     let longest = (BLOCK_S * rate) as usize;
     // An even length, of which the coarse rate is a whole fraction.
     let unit = 2 * coarse_factor(rate);
@@ -318,7 +318,7 @@ fn blocks(stretch: &Stretch, rate: f64) -> Vec<Stretch> {
 }
 
 /// Samples on each side that the taper takes.
-fn edge(n: usize) -> usize {
+pub(super) fn edge(n: usize) -> usize {
     (n as f64 * TAPER / 2.0).ceil() as usize
 }
 
@@ -527,11 +527,9 @@ fn with_least(error: Error, n: usize, rate: f64, device: &Device) -> Error {
         Tile::record(&mut tile, n, rate, 1, coarse_factor(rate))?;
         Ok([network, full, tile].iter().map(|r| r.plan().peak_bytes()).sum())
     };
-    match (error, least_of()) {
-        (Error::OverBudget { needed, in_use, limit, tensor, tensor_bytes, .. }, Ok(least)) => {
-            Error::OverBudget { needed, in_use, limit, tensor, tensor_bytes, least: Some(least) }
-        }
-        (error, _) => error,
+    match least_of() {
+        Ok(least) => error.with_least(least),
+        Err(_) => error,
     }
 }
 
@@ -554,7 +552,7 @@ fn loudest(outputs: &crate::device::Outputs, peaks: &ops::CoincidentPeaks) -> Re
         .collect())
 }
 
-fn to_f32(spectrum: &[Complex64]) -> impl Iterator<Item = Complex32> + '_ {
+pub(super) fn to_f32(spectrum: &[Complex64]) -> impl Iterator<Item = Complex32> + '_ {
     // The same power of two as the strain: the ratio of signal to noise does not see it, and f32 holds both.
     let scale = 2f64.powi(filter::STRAIN_SCALE_LOG2);
     spectrum.iter().map(move |v| Complex32::new((v.re * scale) as f32, (v.im * scale) as f32))

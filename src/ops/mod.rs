@@ -6,6 +6,7 @@ mod conv1d;
 mod copy2d;
 mod correlate;
 mod elementwise;
+mod event_drive;
 mod fft;
 mod fill;
 mod gemm;
@@ -16,16 +17,18 @@ mod refine;
 mod spectral_weight;
 mod temporal_contrast;
 mod transpose;
+mod triggers;
 mod weighted_power;
 mod welch;
 
-pub use conv1d::{Conv1d, Filters, Padding, conv1d};
+pub use conv1d::{Conv1d, Filters, Method, Padding, conv1d};
 pub use copy2d::{Destination, Source, copy2d, pad_rows};
 pub use correlate::{Correlate, correlate};
 pub use elementwise::{
     Conjugate, abs, add, axpby, complex_abs, complex_axpby, complex_mul, complex_norm_sqr, complex_scale, mul,
     scale_offset, square, sub,
 };
+pub use event_drive::event_drive;
 pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use fill::fill;
 pub use gemm::{Gemm, gemm};
@@ -37,5 +40,6 @@ pub use temporal_contrast::{
     Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,
 };
 pub use transpose::transpose;
+pub use triggers::{Triggers, triggers};
 pub use weighted_power::weighted_power;
 pub use welch::{Average, WelchWindows, welch, windowed};

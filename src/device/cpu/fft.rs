@@ -2,7 +2,11 @@
 //!
 //! Transforms are rustfft's, which picks AVX at run time. A block of rows is copied to its place in the result (scaled
 //! and multiplied on the way) and transformed there while it is in the cache, so that memory sees each row once in and
-//! once out; out of place, the transform's scattered stores would meet lines that are not in the cache.
+//! once out; out of place, the transform's scattered stores would meet lines that are not in the cache. Each thread keeps
+//! scratch of one row.
+//!
+//! One transform is one thread's work. Split among threads by the four-step scheme it takes 2.0 (2^17 points) to 2.4
+//! times (2^20) the processor time, measured on two Zen 5 cores: nothing to gain.
 
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

@@ -98,9 +98,9 @@ fn passes(n: usize) -> Option<Vec<Pass>> {
 /// Plans a complex transform of `n` points.
 ///
 /// # Errors
-/// `InvalidArgument` for 0 and for lengths that three passes of 1024 do not cover.
+/// `InvalidArgument` for 0 and for more than 2^24 points.
 pub fn plan(n: usize) -> Result<Plan> {
-    let too_long = || Error::invalid("transform length", format!("{n}; at most 2^20 is planned for on a GPU"));
+    let too_long = || Error::invalid("transform length", format!("{n}; at most 2^24 points"));
     if n == 0 {
         return Err(Error::invalid("transform length", "0; at least one point"));
     }

@@ -1,0 +1,37 @@
+//! From spike trains to the input of neurons.
+
+use super::event_words;
+use crate::kernel::{self, Tensor, workgroups};
+use crate::recording::Recording;
+use crate::{Error, Result};
+
+/// Appends y\[t, k\] = Σ_r weight\[r\]·spike(k·rows + r, t) for the packed trains `events` `[neurons · rows, ceil(time / 32)]`
+/// of an encoder, `rows = weight.len()` of them a neuron; returns y `[time, neurons]`, as a population takes its drive.
+///
+/// # Errors
+/// `InvalidArgument` if a length does not fit.
+pub fn event_drive(
+    rec: &mut Recording,
+    events: Tensor<u32>,
+    neurons: usize,
+    time: usize,
+    weight: &[f32],
+) -> Result<Tensor<f32>> {
+    let (rows, words) = (weight.len(), event_words(time));
+    if neurons == 0 || time == 0 || Some(events.len()) != neurons.checked_mul(rows * words) {
+        let why = format!("{} words for {neurons} neurons × {rows} trains × {words}", events.len());
+        return Err(Error::invalid("events", why));
+    }
+    let y = rec.scratch("drive", time * neurons)?;
+    let weight = rec.constant("event weights", weight)?;
+    let params = kernel::event_drive::Params {
+        neurons: neurons as u32,
+        rows: rows as u32,
+        time: time as u32,
+        words: words as u32,
+    };
+    let args = kernel::event_drive::Args { events, weight, y };
+    let work = (time * neurons * rows) as u64;
+    rec.dispatch(kernel::event_drive::dispatch(params, args, workgroups(words * neurons, 64)).work(work))?;
+    Ok(y)
+}
