@@ -43,6 +43,7 @@ impl Bench {
         Ok(Self { path, input: input.into(), output: output.into(), value })
     }
 
+    #[allow(dead_code, reason = "the LIF rows")]
     fn number(&self, key: &str) -> Result<f64> {
         self.value[key].as_f64().ok_or_else(|| Error::file(&self.path, format_args!("\"{key}\" must be a number")))
     }
