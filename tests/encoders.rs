@@ -47,7 +47,7 @@ fn on(device: &Device, x: &[f32], channels: usize, encoder: &Encoder<'_>) -> (Tr
         let out = device.prepare(&rec).unwrap().run(&[input.feed(x)], &Control::default()).unwrap();
         let train: Train = if packed {
             let row = event_words(time);
-            let spare = if time % 32 == 0 { 0 } else { !0 << (time % 32) };
+            let spare = if time.is_multiple_of(32) { 0 } else { !0 << (time % 32) };
             let all = out.get(words).unwrap();
             assert!(all.chunks(row).all(|w| w[row - 1] & spare == 0), "spare bits are set on {}", device.name());
             all.chunks(row).map(|w| (0..time).map(|t| w[t / 32] >> (t % 32) & 1 == 1).collect()).collect()

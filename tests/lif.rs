@@ -61,7 +61,7 @@ fn on(device: &Device, params: &LifParams, neurons: usize, steps: usize, current
         let out = device.prepare(&rec).unwrap().run(&[x.feed(current)], &Control::default()).unwrap();
         let spikes = if packed {
             let all = out.get(bit).unwrap();
-            let spare = if neurons % 32 == 0 { 0 } else { !0 << (neurons % 32) };
+            let spare = if neurons.is_multiple_of(32) { 0 } else { !0 << (neurons % 32) };
             assert!(all.chunks(words).all(|w| w[words - 1] & spare == 0), "spare bits are set on {}", device.name());
             all.chunks(words).map(|w| (0..neurons).map(|i| w[i / 32] >> (i % 32) & 1 == 1).collect()).collect()
         } else {
