@@ -47,7 +47,7 @@ fn on(device: &Device, x: &[f32], channels: usize, encoder: &Encoder<'_>) -> (Tr
         let out = device.prepare(&rec).unwrap().run(&[input.feed(x)], &Control::default()).unwrap();
         let train: Train = if packed {
             let row = event_words(time);
-            let spare = if time % 32 == 0 { 0 } else { !0 << (time % 32) };
+            let spare = if time.is_multiple_of(32) { 0 } else { !0 << (time % 32) };
             let all = out.get(words).unwrap();
             assert!(all.chunks(row).all(|w| w[row - 1] & spare == 0), "spare bits are set on {}", device.name());
             all.chunks(row).map(|w| (0..time).map(|t| w[t / 32] >> (t % 32) & 1 == 1).collect()).collect()
@@ -360,6 +360,21 @@ fn a_changed_sample_is_caught() {
             // A level that lags turns later, too: its OFF row changes with the ON row.
             let expected: &[usize] = if matches!(encoder, Encoder::Step(_)) { &[2, 3] } else { &[2] };
             assert_eq!(differ, expected, "rows that changed on {}", device.name());
+        }
+    }
+}
+
+#[test]
+fn bounds_checks_do_not_change_the_bits() {
+    // With the shader compiler's checks every index is clamped: equal bits show that none ever left its tensor.
+    let x = noise(3, 67 * 333);
+    let contrast = TemporalContrast { normalise: true, ..TemporalContrast::phase_preserving() };
+    let step = StepForward { normalise: true, ..StepForward::new(0.5) };
+    for encoder in [Encoder::Contrast(&contrast), Encoder::Step(&step)] {
+        let native = on(&common::devices()[0], &x, 67, &encoder);
+        for device in &common::open_all(&DeviceOptions { checked: true, poison: true, ..DeviceOptions::default() })[1..]
+        {
+            assert!(on(device, &x, 67, &encoder) == native, "on {}", device.name());
         }
     }
 }

@@ -13,7 +13,7 @@ mod warmup;
 use std::time::Duration;
 
 pub use cpu::Cpu;
-pub use gpu::Gpu;
+pub use gpu::{Gpu, Readiness};
 pub use io::{CancelToken, Control, Feed, Outputs, Timing};
 pub use list::{DeviceList, DeviceReport, list};
 pub use options::{Choice, DeviceOptions, parse_size};

@@ -16,13 +16,14 @@ use rustfft::FftPlanner;
 use serde::Serialize;
 
 use super::bank::Bank;
+use super::condition;
 use super::exact::TAPER;
 use super::filter::{self, Filter};
 use super::spectrum::{Symmetry, Welch, Window};
 use super::strain::{Strain, TemplateFile};
 use crate::device::{Control, Device, Prepared, Stats};
 use crate::kernel::Tensor;
-use crate::ops::{self, Average, Bins, Correlate, Fft, Weight, WelchWindows};
+use crate::ops::{self, Bins, Correlate, Fft, Weight};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
@@ -338,20 +339,12 @@ fn welch_length(n: usize, rate: f64) -> usize {
 impl Network {
     fn record(rec: &mut Recording, n: usize, rate: f64) -> Result<Self> {
         let length = welch_length(n, rate);
-        let taper = Window::Blackman.samples(length, Symmetry::Symmetric);
-        let power: f64 = taper.iter().map(|w| w * w).sum();
-        let starts: Vec<u32> = (0..=n - length).step_by(length / 2).map(|s| s as u32).collect();
-        let window: Vec<f32> = taper.iter().map(|w| *w as f32).collect();
-        let welch = WelchWindows {
-            starts: &starts,
-            window: &window,
-            average: Average::Mean,
-            scale: (1.0 / (rate * power)) as f32,
-        };
+        let welch = Welch { length, overlap: length / 2, ..Welch::matched_filter(rate) };
+        let starts: Vec<u32> = welch.starts(n).map(|s| s as u32).collect();
         let tukey: Vec<f32> = Window::Tukey(TAPER).samples(n, Symmetry::Symmetric).iter().map(|w| *w as f32).collect();
         let mut one = |name: &str| -> Result<(Tensor<f32>, Tensor<f32>, Tensor<Complex32>)> {
             let strain = rec.input(format!("{name} strain"), n)?;
-            let psd = ops::welch(rec, strain, &welch)?;
+            let psd = condition::record_psd(rec, strain, &starts, &welch, rate)?;
             rec.download(psd)?;
             let tapered = ops::windowed(rec, strain, &[0], &tukey)?;
             let spectrum = rec.scratch(format!("{name} spectrum"), n / 2 + 1)?;
@@ -522,20 +515,38 @@ fn prepare_tiles(device: &Device, lengths: &[usize], rate: f64, rows: usize) -> 
     lengths.iter().map(prepare).collect()
 }
 
+/// The recordings of a search of `n` samples with a tile of templates as large as the device's budget allows: what a
+/// warmup runs as the application's own.
+///
+/// # Errors
+/// `InvalidArgument` if `n` is too short for a spectrum.
+pub fn recordings(device: &Device, n: usize, rate: f64) -> Result<Vec<Recording>> {
+    let mut rows = TILE;
+    loop {
+        let all = record_all(device, n, rate, rows)?;
+        let needed: u64 = all.iter().map(|r| r.plan().peak_bytes()).sum();
+        if rows == 1 || needed <= device.capabilities().budget_bytes {
+            return Ok(all.into());
+        }
+        rows /= 2;
+    }
+}
+
+fn record_all(device: &Device, n: usize, rate: f64, rows: usize) -> Result<[Recording; 3]> {
+    let mut network = device.recording("strain to spectra");
+    Network::record(&mut network, n, rate)?;
+    let mut full = device.recording("one template");
+    Tile::record(&mut full, n, rate, 1, 1)?;
+    let mut tile = device.recording("a tile of templates");
+    Tile::record(&mut tile, n, rate, rows, coarse_factor(rate))?;
+    Ok([network, full, tile])
+}
+
 /// Adds to a refusal the least budget with which the search runs: all its recordings, one template at a time.
 fn with_least(error: Error, device: &Device, lengths: &[usize], rate: f64, many: bool) -> Error {
     let least_of = |&n: &usize| -> Result<u64> {
-        let mut network = device.recording("strain to spectra");
-        Network::record(&mut network, n, rate)?;
-        let mut full = device.recording("one template");
-        Tile::record(&mut full, n, rate, 1, 1)?;
-        let mut all = vec![network, full];
-        if many {
-            let mut tile = device.recording("a tile of templates");
-            Tile::record(&mut tile, n, rate, 1, coarse_factor(rate))?;
-            all.push(tile);
-        }
-        Ok(all.iter().map(|r| r.plan().peak_bytes()).sum())
+        let all = record_all(device, n, rate, 1)?;
+        Ok(all[..if many { 3 } else { 2 }].iter().map(|r| r.plan().peak_bytes()).sum())
     };
     match lengths.iter().map(least_of).sum::<Result<u64>>() {
         Ok(least) => error.with_least(least),

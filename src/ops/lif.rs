@@ -264,7 +264,7 @@ impl LifParams {
             for &v in values {
                 let time = name.contains("tau") && used;
                 let why = match v {
-                    _ if !(v.abs() <= most) => format!("must be a number of at most {most:e}"),
+                    _ if v.is_nan() || v.abs() > most => format!("must be a number of at most {most:e}"),
                     _ if time && v <= 0.0 => "must be positive".into(),
                     _ if time && euler && v < dt => format!("must be at least dt = {dt} for forward Euler"),
                     _ => continue,
