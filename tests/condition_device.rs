@@ -578,6 +578,7 @@ fn the_program_writes_whitened_strain() {
     for (args, word) in [
         (&["--output", nowhere][..], "absent"),
         (&["--output", fresh, "--band", "300-43"], "corner"),
+        (&["--output", fresh, "--window-s", "9"], "shorter windows"),
         (&["--output", fresh, "--band", "wide"], "43-300"),
         (&["--output", fresh, "--method", "best"], "minimum-phase"),
         (&["--output", fresh, "--method", "truncated", "--response-s", "30"], "122881"),

@@ -21,7 +21,7 @@ mod triggers;
 mod weighted_power;
 mod welch;
 
-pub use conv1d::{Conv1d, Filters, Padding, conv1d};
+pub use conv1d::{Conv1d, Filters, Method, Padding, conv1d};
 pub use copy2d::{Destination, Source, copy2d, pad_rows};
 pub use correlate::{Correlate, correlate};
 pub use elementwise::{

@@ -1,5 +1,5 @@
 use spikewave::device::{Choice, Device, DeviceOptions};
-use spikewave::ops::{self, Conv1d, Filters, Padding};
+use spikewave::ops::{self, Conv1d, Filters, Method, Padding};
 
 use super::common::devices;
 use super::{noise, refusal, run};
@@ -29,13 +29,21 @@ fn exact(c: &Conv1d, pad: usize, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> 
     y
 }
 
-fn convolve(device: &Device, c: Conv1d, x: &[f32], w: &[f32], bias: Option<&[f32]>, late: bool) -> Vec<f32> {
+fn convolve(
+    device: &Device,
+    c: Conv1d,
+    method: Method,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    late: bool,
+) -> Vec<f32> {
     run(device, |rec| {
         let filters = if late {
             let (w, bias) = (rec.constant("w", w)?, bias.map(|b| rec.constant("b", b)).transpose()?);
-            Filters::from_tensor(rec, c, w, bias)?
+            Filters::from_tensor_with_method(rec, c, method, w, bias)?
         } else {
-            Filters::new(rec, c, w, bias)?
+            Filters::with_method(rec, c, method, w, bias)?
         };
         let x = rec.constant("x", x)?;
         let y = rec.scratch("y", c.batch * c.channels_out * c.output_length()?)?;
@@ -43,27 +51,40 @@ fn convolve(device: &Device, c: Conv1d, x: &[f32], w: &[f32], bias: Option<&[f32
     })
 }
 
-/// Relative L2 distance.
-fn distance(got: &[f32], exact: &[f64]) -> f64 {
-    assert_eq!(got.len(), exact.len());
-    let e: f64 = got.iter().zip(exact).map(|(g, e)| (f64::from(*g) - e).powi(2)).sum();
-    (e / exact.iter().map(|e| e * e).sum::<f64>().max(1e-30)).sqrt()
+/// The root of the mean of the squares.
+fn rms(x: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let n = x.len() as f64;
+    (x.map(|v| v * v).sum::<f64>() / n).sqrt()
 }
 
 fn check(c: Conv1d, pad: usize, devices: &[Device]) {
+    check_by(c, Method::Direct, pad, devices);
+}
+
+fn check_by(c: Conv1d, method: Method, pad: usize, devices: &[Device]) {
     let seed = (c.length * 31 + c.taps * 7 + c.channels_out) as u64;
     let x = noise(seed, c.batch * c.channels_in * c.length);
     let w = noise(seed + 1, c.channels_out * c.channels_in / c.groups * c.taps);
     let bias = (c.taps % 2 == 1).then(|| noise(seed + 2, c.channels_out));
     let expected = exact(&c, pad, &x, &w, bias.as_deref());
+    let mut size = rms(expected.iter().copied()).max(1e-6);
+    if method != Method::Direct {
+        // Spectra round relative to the whole block, also where the sum is small.
+        let filter = (c.channels_in / c.groups * c.taps) as f64;
+        size = size.max(rms(x.iter().map(|v| f64::from(*v))) * rms(w.iter().map(|v| f64::from(*v))) * filter.sqrt());
+    }
     for device in devices {
-        let got = convolve(device, c, &x, &w, bias.as_deref(), c.length.is_multiple_of(2));
-        let d = distance(&got, &expected);
-        assert!(d <= 1e-6 * (c.taps as f64).sqrt(), "{c:?} is {d:e} off on {}", device.name());
+        let got = convolve(device, c, method, &x, &w, bias.as_deref(), c.length.is_multiple_of(2));
+        assert_eq!(got.len(), expected.len());
+        let d = rms(got.iter().zip(&expected).map(|(g, e)| f64::from(*g) - e)) / size;
+        assert!(d <= 1e-6 * (c.taps as f64).sqrt(), "{c:?} {method:?} is {d:e} off on {}", device.name());
         // One wrong element of a large result could hide in the norm.
-        let rms = (expected.iter().map(|e| e * e).sum::<f64>() / expected.len() as f64).sqrt().max(1e-6);
         for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
-            assert!((f64::from(*g) - e).abs() <= 2e-5 * rms, "{c:?}: {i} is {g} for {e} on {}", device.name());
+            assert!(
+                (f64::from(*g) - e).abs() <= 2e-5 * size,
+                "{c:?} {method:?}: {i} is {g} for {e} on {}",
+                device.name()
+            );
         }
     }
 }
@@ -139,12 +160,95 @@ fn layers_of_an_encoder_and_long_sums() {
 fn threads_change_no_bit() {
     let c = Conv1d { stride: 2, padding: Padding::Explicit(4, 4), ..Conv1d::new(1, 3000, 40, 100, 9) };
     let (x, w, b) = (noise(1, 40 * 3000), noise(2, 100 * 40 * 9), noise(3, 100));
-    let on = |threads| {
+    let on = |threads, method| {
         let options = DeviceOptions { threads: Some(threads), ..DeviceOptions::new(Choice::Cpu) };
-        convolve(&Device::open(&options).unwrap(), c, &x, &w, Some(&b), false)
+        convolve(&Device::open(&options).unwrap(), c, method, &x, &w, Some(&b), false)
     };
-    let one = on(1);
-    assert!(one == on(2) && one == on(5));
+    for method in [Method::Direct, Method::OverlapSave(64)] {
+        let one = on(1, method);
+        assert!(one == on(2, method) && one == on(5, method));
+    }
+}
+
+#[test]
+fn overlap_save_on_every_small_shape() {
+    let all = devices();
+    let mut count = 0;
+    for (channels_in, channels_out, groups) in [(1, 1, 1), (2, 3, 1), (4, 6, 2)] {
+        for taps in [1, 2, 5] {
+            for stride in 1..=3 {
+                for dilation in 1..=3 {
+                    for (before, behind) in [(0, 0), (5, 4)] {
+                        for length in [1, 11, 40] {
+                            let padding = Padding::Explicit(before, behind);
+                            let batch = 1 + length % 2;
+                            let c = Conv1d {
+                                batch,
+                                length,
+                                channels_in,
+                                channels_out,
+                                taps,
+                                groups,
+                                stride,
+                                dilation,
+                                padding,
+                            };
+                            if c.output_length().is_err() {
+                                continue;
+                            }
+                            // Blocks that keep one or two positions, and a length of Bluestein's.
+                            let span = (taps - 1) * dilation + 1;
+                            for points in [span.next_multiple_of(2), 16, 34] {
+                                count += 1;
+                                let on = if count % 47 == 0 { &all } else { &all[..1] };
+                                check_by(c, Method::OverlapSave(points), before, on);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(count > 400, "{count}");
+}
+
+#[test]
+fn overlap_save_of_long_filters() {
+    let all = devices();
+    check_by(Conv1d::new(1, 5000, 2, 3, 1001), Method::OverlapSave(2048), 0, &all);
+    check_by(
+        Conv1d { padding: Padding::Same, dilation: 2, ..Conv1d::new(2, 3000, 1, 9, 257) },
+        Method::OverlapSave(1024),
+        256,
+        &all,
+    );
+    // More rows than one part of the scratch holds.
+    let padding = Padding::Explicit(150, 150);
+    let c = Conv1d { padding, stride: 4, ..Conv1d::new(1, 40_000, 1, 160, 301) };
+    check_by(c, Method::OverlapSave(512), 150, &all);
+}
+
+#[test]
+fn the_cheaper_method_is_taken() {
+    for device in devices() {
+        let choice = |taps, channels| {
+            let c = Conv1d { padding: Padding::Same, ..Conv1d::new(1, 131_072, 1, channels, taps) };
+            c.method(device.capabilities()).unwrap()
+        };
+        assert_eq!(choice(9, 64), Method::Direct, "{}", device.name());
+        assert!(matches!(choice(16_384, 64), Method::OverlapSave(p) if p >= 16_384), "{}", device.name());
+        // One crossover: longer filters never go back.
+        let by: Vec<bool> = (3..15).map(|i| choice(1 << i, 64) != Method::Direct).collect();
+        assert!(by.is_sorted(), "{by:?} on {}", device.name());
+        // Both sides of it agree with f64.
+        let at = 1 << (3 + by.iter().position(|b| *b).unwrap());
+        for taps in [at / 2, at] {
+            let c = Conv1d { padding: Padding::Same, ..Conv1d::new(1, 3000, 1, 2, taps) };
+            let points = (2 * taps).next_power_of_two();
+            check_by(c, Method::Direct, (taps - 1) / 2, std::slice::from_ref(&device));
+            check_by(c, Method::OverlapSave(points), (taps - 1) / 2, std::slice::from_ref(&device));
+        }
+    }
 }
 
 #[test]
