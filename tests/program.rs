@@ -39,6 +39,8 @@ struct Run {
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spikewave"));
     command.args(args).stdin(Stdio::null()).env_remove("RUST_LOG");
+    // Not the cache folder of whoever runs the tests.
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 
