@@ -120,6 +120,19 @@ fn a_good_shader_gives_its_contract() {
 }
 
 #[test]
+fn the_shader_that_contributors_are_shown_is_good() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let (_, rest) = page.split_once("```wgsl\n").expect("it shows a shader");
+    let (shader, _) = rest.split_once("```").expect("the shader ends");
+    let shared = |name: &str| std::fs::read_to_string(root.join("shaders/shared").join(name)).unwrap();
+    let (grid, pin) = (shared("grid.wgsl"), shared("pin.wgsl"));
+    let built = build(&[("scale.wgsl", shader), ("shared/grid.wgsl", &grid), ("shared/pin.wgsl", &pin)]);
+    assert!(built.ok, "{}", built.errors);
+    assert!(built.kernels.unwrap().contains("pub static KERNEL_WIDE"));
+}
+
+#[test]
 fn the_same_shaders_give_the_same_contracts() {
     let files = [("b.wgsl", GOOD), ("a.wgsl", GOOD)];
     let (first, second) = (build(&files), build(&files));
