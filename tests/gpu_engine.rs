@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use spikewave::device::{CancelToken, Control};
 use spikewave::kernel::fill;
+use spikewave::recording::{Capabilities, Recording, Role};
 use spikewave::{DeviceOptions, Error, ops};
 
 #[test]
@@ -36,6 +37,29 @@ fn transfers_keep_every_byte() {
                 assert!(out.get(copy).unwrap()[..n].iter().all(|v| *v == 0));
                 assert_eq!(out.get(copy).unwrap()[n..], given);
             }
+        }
+    }
+}
+
+/// Host-visible memory is bounded by the largest buffer too, so inputs and results may need several.
+#[test]
+fn transfers_are_split_over_several_buffers() {
+    for device in common::devices() {
+        let capabilities = Capabilities { max_tensor_bytes: 8192, ..device.capabilities().clone() };
+        let mut rec = Recording::new("split", &capabilities);
+        let tensors: Vec<_> = (0..9).map(|i| rec.input::<u32>(format!("t{i}"), 1 + 255 * i).unwrap()).collect();
+        for tensor in &tensors {
+            rec.download(*tensor).unwrap();
+        }
+        if !capabilities.native {
+            let slots = |role| rec.plan().slots.iter().filter(|s| s.role == role).count();
+            assert!(slots(Role::Upload) > 3 && slots(Role::Readback) > 3);
+        }
+        let data: Vec<Vec<u32>> = tensors.iter().map(|t| (0..t.len() as u32).map(|i| i * 7 + 1).collect()).collect();
+        let feeds: Vec<_> = tensors.iter().zip(&data).map(|(t, d)| t.feed(d)).collect();
+        let out = device.prepare(&rec).unwrap().run(&feeds, &Control::default()).unwrap();
+        for (tensor, data) in tensors.iter().zip(&data) {
+            assert_eq!(out.get(*tensor).unwrap(), data);
         }
     }
 }
@@ -127,6 +151,30 @@ fn cancelled_and_late_runs_end_with_their_error_and_the_next_is_right() {
         assert!(matches!(prepared.run(&[], &control), Err(Error::Timeout { .. })));
         let out = prepared.run(&[], &Control::default()).unwrap();
         assert!(out.get(y).unwrap().iter().all(|v| *v == 4.0), "{}", device.name());
+    }
+}
+
+#[test]
+fn a_run_can_be_cancelled_between_its_slices() {
+    // Devices of its own: the counters are of the whole device.
+    for device in common::open_all(&DeviceOptions::default()) {
+        let n = 1 << 20;
+        let mut rec = device.recording("long");
+        let y = rec.scratch::<u32>("y", n).unwrap();
+        for value in 0..40 {
+            let params = fill::Params { n: n as u32, value };
+            rec.dispatch(fill::dispatch(params, fill::Args { y }, 1024).work(1 << 27)).unwrap();
+        }
+        rec.download(y).unwrap();
+        let mut prepared = device.prepare(&rec).unwrap();
+        let before = device.stats().dispatches;
+        let cancel = CancelToken::new();
+        let progress = |_: u64, _: u64| cancel.cancel();
+        let control = Control { cancel: cancel.clone(), progress: Some(&progress), ..Control::default() };
+        assert_eq!(prepared.run(&[], &control).unwrap_err(), Error::Cancelled, "{}", device.name());
+        assert!(device.stats().dispatches < before + 40, "{} went on to the end", device.name());
+        let out = prepared.run(&[], &Control::default()).unwrap();
+        assert!(out.get(y).unwrap().iter().all(|v| *v == 39), "{}", device.name());
     }
 }
 

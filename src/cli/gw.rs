@@ -67,26 +67,11 @@ pub struct PairArgs {
     pub flag: Option<String>,
 }
 
-/// The simulated pair that comes with the program; see assets/gw/README.md.
-const BUNDLED: [(&str, &[u8]); 2] = [
-    (
-        "bundled H1",
-        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/H-H1_SIMULATED_4_V1-1400000000-32.hdf5")),
-    ),
-    (
-        "bundled L1",
-        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/L-L1_SIMULATED_4_V1-1400000000-32.hdf5")),
-    ),
-];
-
 impl PairArgs {
     pub fn read(&self) -> Result<[Strain; 2]> {
         match (&self.h1, &self.l1) {
             (Some(h1), Some(l1)) => Ok([Strain::read(h1)?, Strain::read(l1)?]),
-            _ => {
-                let [a, b] = BUNDLED.map(|(name, bytes)| Strain::from_bytes(name, bytes.to_vec()));
-                Ok([a?, b?])
-            }
+            _ => spikewave::gw::synthetic::bundled(),
         }
     }
 }
@@ -237,7 +222,7 @@ fn segments(args: &SegmentsArgs) -> Result<()> {
 
 /// Says which device runs and why, on standard error so that results stay alone on standard output.
 pub fn announce(device: &spikewave::Device) {
-    eprintln!("device: {}", device.name());
+    eprintln!("device: {} ({})", device.name(), device.reason());
 }
 
 fn search(args: &SearchArgs) -> Result<()> {

@@ -16,13 +16,14 @@ use rustfft::FftPlanner;
 use serde::Serialize;
 
 use super::bank::Bank;
+use super::condition;
 use super::exact::TAPER;
 use super::filter::{self, Filter};
 use super::spectrum::{Symmetry, Welch, Window};
 use super::strain::{Strain, TemplateFile};
 use crate::device::{Control, Device, Prepared, Stats};
 use crate::kernel::Tensor;
-use crate::ops::{self, Average, Bins, Correlate, Fft, Weight, WelchWindows};
+use crate::ops::{self, Bins, Correlate, Fft, Weight};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
@@ -342,20 +343,12 @@ fn welch_length(n: usize, rate: f64) -> usize {
 impl Network {
     fn record(rec: &mut Recording, n: usize, rate: f64) -> Result<Self> {
         let length = welch_length(n, rate);
-        let taper = Window::Blackman.samples(length, Symmetry::Symmetric);
-        let power: f64 = taper.iter().map(|w| w * w).sum();
-        let starts: Vec<u32> = (0..=n - length).step_by(length / 2).map(|s| s as u32).collect();
-        let window: Vec<f32> = taper.iter().map(|w| *w as f32).collect();
-        let welch = WelchWindows {
-            starts: &starts,
-            window: &window,
-            average: Average::Mean,
-            scale: (1.0 / (rate * power)) as f32,
-        };
+        let welch = Welch { length, overlap: length / 2, ..Welch::matched_filter(rate) };
+        let starts: Vec<u32> = welch.starts(n).map(|s| s as u32).collect();
         let tukey: Vec<f32> = Window::Tukey(TAPER).samples(n, Symmetry::Symmetric).iter().map(|w| *w as f32).collect();
         let mut one = |name: &str| -> Result<(Tensor<f32>, Tensor<f32>, Tensor<Complex32>)> {
             let strain = rec.input(format!("{name} strain"), n)?;
-            let psd = ops::welch(rec, strain, &welch)?;
+            let psd = condition::record_psd(rec, strain, &starts, &welch, rate)?;
             rec.download(psd)?;
             let tapered = ops::windowed(rec, strain, &[0], &tukey)?;
             let spectrum = rec.scratch(format!("{name} spectrum"), n / 2 + 1)?;
@@ -378,8 +371,6 @@ struct Tile {
     series: Option<[Tensor<Complex32>; 2]>,
     peaks: ops::CoincidentPeaks,
     rows: usize,
-    /// Samples of the data for each sample of the series.
-    factor: usize,
 }
 
 impl Tile {
@@ -422,7 +413,7 @@ impl Tile {
         } else {
             None
         };
-        Ok(Self { psd: [a.0, b.0], spectrum: [a.1, b.1], templates, norm, series, peaks, rows, factor })
+        Ok(Self { psd: [a.0, b.0], spectrum: [a.1, b.1], templates, norm, series, peaks, rows })
     }
 }
 
@@ -516,19 +507,37 @@ fn prepare_tile(device: &Device, n: usize, rate: f64, count: usize) -> Result<(T
     }
 }
 
+/// The recordings of a search of `n` samples with a tile of templates as large as the device's budget allows: what a
+/// warmup runs as the application's own.
+///
+/// # Errors
+/// `InvalidArgument` if `n` is too short for a spectrum.
+pub fn recordings(device: &Device, n: usize, rate: f64) -> Result<Vec<Recording>> {
+    let mut rows = TILE;
+    loop {
+        let all = record_all(device, n, rate, rows)?;
+        let needed: u64 = all.iter().map(|r| r.plan().peak_bytes()).sum();
+        if rows == 1 || needed <= device.capabilities().budget_bytes {
+            return Ok(all.into());
+        }
+        rows /= 2;
+    }
+}
+
+fn record_all(device: &Device, n: usize, rate: f64, rows: usize) -> Result<[Recording; 3]> {
+    let mut network = device.recording("strain to spectra");
+    Network::record(&mut network, n, rate)?;
+    let mut full = device.recording("one template");
+    Tile::record(&mut full, n, rate, 1, 1)?;
+    let mut tile = device.recording("a tile of templates");
+    Tile::record(&mut tile, n, rate, rows, coarse_factor(rate))?;
+    Ok([network, full, tile])
+}
+
 /// Adds to a refusal the least budget with which a search of `n` samples runs: all recordings, one template at a time.
 fn with_least(error: Error, n: usize, rate: f64, device: &Device) -> Error {
-    let least_of = || -> Result<u64> {
-        let mut network = device.recording("strain to spectra");
-        Network::record(&mut network, n, rate)?;
-        let mut full = device.recording("one template");
-        Tile::record(&mut full, n, rate, 1, 1)?;
-        let mut tile = device.recording("a tile of templates");
-        Tile::record(&mut tile, n, rate, 1, coarse_factor(rate))?;
-        Ok([network, full, tile].iter().map(|r| r.plan().peak_bytes()).sum())
-    };
-    match least_of() {
-        Ok(least) => error.with_least(least),
+    match record_all(device, n, rate, 1) {
+        Ok(all) => error.with_least(all.iter().map(|r| r.plan().peak_bytes()).sum()),
         Err(_) => error,
     }
 }

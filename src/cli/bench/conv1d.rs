@@ -1,32 +1,20 @@
 //! `spikewave bench conv1d`: the convolution of `benches/peers/conv1d.py`.
 
-use std::path::Path;
-use std::time::Instant;
-
 use serde_json::{Value, json};
 use spikewave::device::Control;
 use spikewave::io::npy;
 use spikewave::ops::{self, Conv1d, Filters, Padding};
 use spikewave::{Device, Error, Result};
 
-/// Convolves `input/{input,weight,bias}.npy` as `input/bench.json` says, writes `output/output.npy`, and returns the
-/// times of `samples` × `repeats` calls. Not timed: reading, writing, planning, and the layout of the filters.
-///
-/// # Errors
-/// `File` for an input that is missing or of another shape, and as [`Filters::new`].
-pub fn run(input: &Path, output: &Path, device: &Device, threads: usize) -> Result<Value> {
-    let path = input.join("bench.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::file(&path, e))?;
-    let bench: Value = serde_json::from_str(&text).map_err(|e| Error::file(&path, e))?;
-    let number = |key: &str| {
-        let n = bench[key].as_u64().and_then(|n| usize::try_from(n).ok());
-        n.ok_or_else(|| Error::file(&path, format_args!("\"{key}\" must be a whole number")))
-    };
-    let (samples, repeats, padding) = (number("samples")?.max(1), number("repeats")?.max(1), number("padding")?);
-    let read = |name: &str| npy::read::<f32>(input.join(name));
+use super::Bench;
+
+/// Convolves; see benches/peers/README.md. Not timed: reading, writing, planning, and the layout of the filters.
+pub fn run(bench: &Bench, device: &Device) -> Result<(Vec<f64>, Value)> {
+    let padding = bench.count("padding")?;
+    let read = |name: &str| npy::read::<f32>(bench.input.join(name));
     let ((x_shape, x), (w_shape, w), (_, b)) = (read("input.npy")?, read("weight.npy")?, read("bias.npy")?);
     let (&[batch, channels_in, length], &[channels_out, _, taps]) = (&x_shape[..], &w_shape[..]) else {
-        return Err(Error::file(input, "input.npy and weight.npy must have three dimensions each"));
+        return Err(Error::file(&bench.input, "input.npy and weight.npy must have three dimensions each"));
     };
     let conv = Conv1d {
         batch,
@@ -34,9 +22,9 @@ pub fn run(input: &Path, output: &Path, device: &Device, threads: usize) -> Resu
         channels_in,
         channels_out,
         taps,
-        groups: number("groups")?,
-        stride: number("stride")?,
-        dilation: number("dilation")?,
+        groups: bench.count("groups")?,
+        stride: bench.count("stride")?,
+        dilation: bench.count("dilation")?,
         padding: Padding::Explicit(padding, padding),
     };
     let n_out = conv.output_length()?;
@@ -54,27 +42,9 @@ pub fn run(input: &Path, output: &Path, device: &Device, threads: usize) -> Resu
     };
     let (mut result, y) = prepare(true)?;
     let out = result.run(&[], &Control::default())?;
-    npy::write(output.join("output.npy"), &[batch, channels_out, n_out], out.get(y)?)?;
+    npy::write(bench.output.join("output.npy"), &[batch, channels_out, n_out], out.get(y)?)?;
     let (mut timed, _) = prepare(false)?;
     let control = Control::default();
-    timed.run(&[], &control)?;
-    let mut times = Vec::with_capacity(samples);
-    for _ in 0..samples {
-        let started = Instant::now();
-        for _ in 0..repeats {
-            timed.run(&[], &control)?;
-        }
-        times.push(started.elapsed().as_secs_f64() * 1e3 / repeats as f64);
-    }
-    let mut sorted = times.clone();
-    sorted.sort_by(f64::total_cmp);
-    let middle = (sorted[(samples - 1) / 2] + sorted[samples / 2]) / 2.0;
-    Ok(json!({
-        "name": "conv1d",
-        "device": device.name(),
-        "threads": threads,
-        "samples": times,
-        "median_ms": middle,
-        "min_ms": sorted[0],
-    }))
+    let times = bench.time(|| timed.run(&[], &control).map(drop))?;
+    Ok((times, json!({})))
 }
