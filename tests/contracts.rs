@@ -45,7 +45,7 @@ fn build(files: &[(&str, &str)]) -> Built {
 
 /// Line 3 declares a constant, line 11 the tensors, line 14 the entry point, line 16 the body's statement.
 const GOOD: &str = "\
-//! Scales and shifts.
+//! Scales: y[i] = `x[i]` · factor.
 //! stage: dense
 const ITEMS: u32 = 64u;
 struct Params {
@@ -95,7 +95,7 @@ fn a_good_shader_gives_its_contract() {
     assert_eq!(built.errors, "");
     let text = built.kernels.unwrap();
     for part in [
-        r#"#[doc = "Scales and shifts."]"#,
+        r#"#[doc = "Scales: y\\[i\\] = `x[i]` · factor."]"#,
         "pub mod scale {",
         r#"Binding { name: "x", access: Access::Read, elem_bytes: 8 }"#,
         r#"Binding { name: "y", access: Access::ReadWrite, elem_bytes: 4 }"#,
