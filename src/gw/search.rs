@@ -1,7 +1,7 @@
 //! The matched-filter search of two detectors.
 //!
 //! Per segment of data that both detectors have: the noise's spectrum and the data's spectrum are made on the device
-//! ([`Network`]); then each template is correlated with both detectors' data, and the loudest joint peak within the
+//! (`Network`); then each template is correlated with both detectors' data, and the loudest joint peak within the
 //! light's travel time is looked for. A single template runs at the full rate. A bank runs at a lower rate first, which
 //! loses only the part of each template's power above that band, and the loudest templates are then evaluated again at
 //! the full rate and over the full band, so the result is that of a full search of those.

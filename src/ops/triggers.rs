@@ -34,7 +34,7 @@ pub fn triggers(
     reach: usize,
 ) -> Result<Triggers> {
     let words = spike_words(neurons);
-    let time = if neurons == 0 { 0 } else { evidence[0].len() / neurons };
+    let time = evidence[0].len().checked_div(neurons).unwrap_or(0);
     if time == 0
         || range.is_empty()
         || range.end > time
