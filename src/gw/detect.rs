@@ -15,9 +15,8 @@ use serde::Serialize;
 
 use super::bank::Bank;
 use super::condition;
-use super::filter;
 use super::plot::{DetectFigure, Spike, TriggerMark};
-use super::search::{Created, LIGHT_TRAVEL_S, Stretch, Templates, blocks, edge, to_f32};
+use super::search::{Created, LIGHT_TRAVEL_S, Stretch, Templates, blocks, conditioned, edge, to_f32};
 use super::spectrum::{Average, Symmetry, Welch, Window};
 use super::strain::Strain;
 use crate::device::{Control, Device, Outputs, Prepared};
@@ -336,13 +335,7 @@ impl<'a> Detector<'a> {
                     .collect::<Result<_>>()?;
                 spectra = (n, rows.concat());
             }
-            let strain: Vec<Vec<f32>> = (0..2)
-                .into_par_iter()
-                .map(|d| {
-                    let values = &self.strains[d].values[block.start[d]..][..n];
-                    Ok(filter::condition(values, rate)?.into_iter().map(|v| v as f32).collect())
-                })
-                .collect::<Result<_>>()?;
+            let strain = conditioned(self.strains, block, rate)?;
             let (_, network, prepared) = self
                 .ready
                 .iter_mut()

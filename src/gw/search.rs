@@ -319,6 +319,30 @@ pub(super) fn edge(n: usize) -> usize {
     (n as f64 * TAPER / 2.0).ceil() as usize
 }
 
+/// Both detectors' samples of a block behind the high-pass, in the scale of [`filter::condition`].
+///
+/// # Errors
+/// `InvalidArgument` if they are so small or so large that they cannot be strain: a constant, or other units.
+pub(super) fn conditioned(strains: [&Strain; 2], block: &Stretch, rate: f64) -> Result<Vec<Vec<f32>>> {
+    let one = |i: usize| -> Result<Vec<f32>> {
+        let strain = strains[i];
+        let values = filter::condition(&strain.values[block.start[i]..][..block.n], rate)?;
+        let largest = values.iter().fold(0.0, |most: f64, v| if v.is_finite() { most.max(v.abs()) } else { f64::MAX });
+        // Powers of these and their sums are still normal numbers of f32.
+        if !(1e-12..1e12).contains(&largest) {
+            let why = format!(
+                "{} from GPS {} on is not strain: its largest sample behind the high-pass is {:e}, where 1e-21 is usual",
+                strain.detector,
+                block.gps_start,
+                largest / 2f64.powi(filter::STRAIN_SCALE_LOG2)
+            );
+            return Err(Error::invalid("strain", why));
+        }
+        Ok(values.into_iter().map(|v| v as f32).collect())
+    };
+    (0..2).into_par_iter().map(one).collect()
+}
+
 fn coarse_factor(rate: f64) -> usize {
     ((rate / COARSE_HZ) as usize).max(1)
 }
@@ -488,18 +512,19 @@ impl<'a> Search<'a> {
             let full = (full, device.prepare(&rec).map_err(refuse)?);
             ready.push(Ready { n, network, tile: None, full });
         }
-        let mut rows = TILE.min(templates.count());
-        while many {
-            match prepare_tiles(device, &lengths, rate, rows) {
-                Err(Error::OverBudget { .. } | Error::OutOfMemory { .. } | Error::Unsupported { .. }) if rows > 1 => {
-                    rows /= 2;
+        if many {
+            let mut rows = TILE.min(templates.count());
+            let tiles = loop {
+                match prepare_tiles(device, &lengths, rate, rows) {
+                    Err(Error::OverBudget { .. } | Error::OutOfMemory { .. } | Error::Unsupported { .. })
+                        if rows > 1 =>
+                    {
+                        rows /= 2;
+                    }
+                    other => break other.map_err(refuse)?,
                 }
-                Err(error) => return Err(refuse(error)),
-                Ok(tiles) => {
-                    ready.iter_mut().zip(tiles).for_each(|(ready, tile)| ready.tile = Some(tile));
-                    break;
-                }
-            }
+            };
+            ready.iter_mut().zip(tiles).for_each(|(ready, tile)| ready.tile = Some(tile));
         }
         Ok(Self { device, strains, templates, blocks, ready, warmup_s: started.elapsed().as_secs_f64() })
     }
@@ -587,13 +612,7 @@ impl Search<'_> {
     /// Conditions a block in f64 and runs the recording that makes its densities and spectra.
     fn condition(&mut self, block: usize, control: &Control<'_>) -> Result<Conditioned> {
         let (rate, block) = (self.rate(), self.blocks[block].clone());
-        let conditioned: Vec<Vec<f32>> = (0..2)
-            .into_par_iter()
-            .map(|i| {
-                let values = &self.strains[i].values[block.start[i]..][..block.n];
-                Ok(filter::condition(values, rate)?.into_iter().map(|v| v as f32).collect())
-            })
-            .collect::<Result<_>>()?;
+        let conditioned = conditioned(self.strains, &block, rate)?;
         let ready = self.ready_for(block.n)?;
         let (network, prepared) = &mut ready.network;
         let feeds = [network.strain[0].feed(&conditioned[0]), network.strain[1].feed(&conditioned[1])];
