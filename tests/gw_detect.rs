@@ -184,6 +184,8 @@ fn long_data_and_other_sample_rates_are_listened_to() {
         let found = detect(&cpu(), &strains);
         let first = found.triggers.first().expect("a trigger");
         assert!((first.gps_time - expected).abs() <= 0.020, "{sample_rate_hz} Hz: {first:?}");
+        let edges = f64::from(simulation.duration_s.min(64) as u32) / 8.0;
+        assert!((found.searched_s - (duration_s as f64 - edges)).abs() < 0.01, "{}", found.searched_s);
         // Blocks overlap: what both have seen is listed once.
         let same = found.triggers.iter().filter(|t| (t.gps_time - expected).abs() < 0.1).count();
         assert_eq!(same, 1, "{:?}", found.triggers);

@@ -351,6 +351,8 @@ fn long_data_are_searched_in_blocks_wherever_the_signal_is() {
         assert_finite(&r);
         assert!((r.found[0].gps_time - expected).abs() < 0.02 && r.network_snr > 17.0, "{after_s}: {:?}", r.found);
         assert_eq!(r.created, Created::default());
+        // Once each, though the blocks overlap.
+        assert!((r.searched_s - 100.0).abs() < 0.01, "{}", r.searched_s);
     }
 }
 

@@ -323,7 +323,7 @@ fn densities_and_whitened_strain() {
         assert!(bytes.starts_with(b"\x93NUMPY"));
         let samples: f64 = whitened["segments"].as_array().unwrap().iter().map(|s| number(&s["samples"])).sum();
         let header = bytes.len() - 4 * samples as usize;
-        assert!(header >= 64 && header % 64 == 0, "{header}");
+        assert!(header >= 64 && header.is_multiple_of(64), "{header}");
         let values = bytes[header..].chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
         assert!(values.into_iter().all(f32::is_finite));
     }

@@ -314,6 +314,18 @@ pub(super) fn blocks(stretch: &Stretch, rate: f64) -> Vec<Stretch> {
         .collect()
 }
 
+/// Seconds that blocks in order of time cover together, each without `margin(n)` samples at either end.
+pub(super) fn covered_s(blocks: &[Stretch], rate: f64, margin: impl Fn(usize) -> usize) -> f64 {
+    let (mut sum, mut end) = (0.0, f64::MIN);
+    for block in blocks {
+        let margin = margin(block.n) as f64 / rate;
+        let (from, to) = (block.gps_start + margin, block.gps_start + block.n as f64 / rate - margin);
+        sum += (to - from.max(end)).max(0.0);
+        end = to.max(end);
+    }
+    sum
+}
+
 /// Samples on each side that the taper takes.
 pub(super) fn edge(n: usize) -> usize {
     (n as f64 * TAPER / 2.0).ceil() as usize
@@ -701,7 +713,7 @@ impl Search<'_> {
         let run_s = started.elapsed().as_secs_f64();
         let after = self.device.stats();
         let rate = self.rate();
-        let searched: f64 = self.blocks.iter().map(|b| b.n as f64 / rate).sum();
+        let searched = covered_s(&self.blocks, rate, |_| 0);
         let mut found = best.found;
         for (found, strain) in found.iter_mut().zip(self.strains) {
             found.range_mpc = range_mpc(strain)?;
