@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use num_complex::Complex32;
+use num_complex::{Complex32, Complex64};
 use serde_json::{Value, json};
 use spikewave::device::{Control, Outputs, Prepared};
 use spikewave::io::npy;
@@ -17,9 +17,9 @@ const TILE: usize = 8;
 /// A coarse series has at least so many samples for each of the spectrum's bins that are not zero, so that a peak between
 /// two of them is seen in both.
 const OVERSAMPLING: f64 = 1.2;
-/// Coarse peaks within this of a row's largest, in power, are evaluated at the full rate. Half a coarse sample away from
-/// its maximum a chirp's correlation has lost less than this.
-const AGAIN: f32 = 0.85;
+/// Coarse peaks are evaluated again at the full rate if they could be the largest: a template's own correlation tells how
+/// much lower the coarse sample next to a peak can be, and this is the margin for noise, which is not quite so shaped.
+const MARGIN: f64 = 0.9;
 /// Full-rate values on each side of a coarse sample.
 const REACH: usize = REFINED / 2;
 
@@ -32,6 +32,20 @@ struct Tile {
     /// Samples of the coarse series; the full rate's for the last resort.
     m: usize,
     spectra: Vec<Complex32>,
+    /// For each row, the share of a peak's power that the coarse sample next to it has at least.
+    again: Vec<f32>,
+}
+
+/// The power of a template's own correlation half a coarse sample from its maximum, as a share of the maximum's.
+fn scalloping(spectrum: &[Complex32], m: usize) -> f32 {
+    let turn = std::f64::consts::PI / m as f64;
+    let (mut sum, mut total) = (Complex64::ZERO, 0.0);
+    for (k, v) in spectrum.iter().enumerate() {
+        let power = f64::from(v.norm_sqr());
+        sum += Complex64::from_polar(power, turn * k as f64);
+        total += power;
+    }
+    if total > 0.0 { (MARGIN * sum.norm_sqr() / (total * total)) as f32 } else { 0.0 }
 }
 
 fn complex(values: &[f32]) -> Vec<Complex32> {
@@ -60,8 +74,11 @@ fn tiles(n: usize, templates: &[Complex32], bins: usize, multirate: bool) -> Vec
         .flat_map(|same| same.chunks(TILE))
         .map(|tile| {
             let keep = tile.iter().map(|t| t.0).max().unwrap_or(1);
-            let spectra = tile.iter().flat_map(|(_, i)| templates[i * bins..][..keep].iter().copied()).collect();
-            Tile { rows: tile.iter().map(|t| t.1).collect(), keep, m: rate(keep), spectra }
+            let m = rate(keep);
+            let spectra: Vec<Complex32> =
+                tile.iter().flat_map(|(_, i)| templates[i * bins..][..keep].iter().copied()).collect();
+            let again = spectra.chunks_exact(keep).map(|row| scalloping(row, m)).collect();
+            Tile { rows: tile.iter().map(|t| t.1).collect(), keep, m, spectra, again }
         })
         .collect()
 }
@@ -161,7 +178,7 @@ fn candidates(
         let best = (0..power.len()).fold(0, |b, i| if power[i] > power[b] { i } else { b });
         result[tile.rows[row]] = (power[best].sqrt(), at[best]);
         if multirate {
-            let close = (0..power.len()).filter(|i| power[*i] >= AGAIN * power[best]);
+            let close = (0..power.len()).filter(|i| power[*i] >= tile.again[row] * power[best]);
             open.extend(close.map(|i| (row, at[i] as usize * (n / tile.m))));
         }
     }
