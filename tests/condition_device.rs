@@ -1,4 +1,5 @@
 //! Densities and whitening on every device, against f64; and the kernels under them against f64 and their twins.
+//! Kernels: welch_window, welch_average.
 //!
 //! Error model: a transform in f32 is off by some 2e-7 of the root mean square of its input in every bin, so what is
 //! divided by the density is off by that times the dynamic range that the high-pass leaves, about 1e3 in amplitude.
@@ -577,6 +578,7 @@ fn the_program_writes_whitened_strain() {
     for (args, word) in [
         (&["--output", nowhere][..], "absent"),
         (&["--output", fresh, "--band", "300-43"], "corner"),
+        (&["--output", fresh, "--window-s", "9"], "shorter windows"),
         (&["--output", fresh, "--band", "wide"], "43-300"),
         (&["--output", fresh, "--method", "best"], "minimum-phase"),
         (&["--output", fresh, "--method", "truncated", "--response-s", "30"], "122881"),

@@ -365,6 +365,21 @@ fn a_changed_sample_is_caught() {
 }
 
 #[test]
+fn bounds_checks_do_not_change_the_bits() {
+    // With the shader compiler's checks every index is clamped: equal bits show that none ever left its tensor.
+    let x = noise(3, 67 * 333);
+    let contrast = TemporalContrast { normalise: true, ..TemporalContrast::phase_preserving() };
+    let step = StepForward { normalise: true, ..StepForward::new(0.5) };
+    for encoder in [Encoder::Contrast(&contrast), Encoder::Step(&step)] {
+        let native = on(&common::devices()[0], &x, 67, &encoder);
+        for device in &common::open_all(&DeviceOptions { checked: true, poison: true, ..DeviceOptions::default() })[1..]
+        {
+            assert!(on(device, &x, 67, &encoder) == native, "on {}", device.name());
+        }
+    }
+}
+
+#[test]
 fn threads_do_not_change_the_bits() {
     let x = noise(9, 7 * 30_000);
     let run = |threads| {

@@ -1,4 +1,5 @@
 //! Choosing, listing and warming up devices, and what is kept between starts.
+//! Kernels: selftest_loop, selftest_grid, selftest_group (at every opening), canary (in every submission).
 
 mod common;
 

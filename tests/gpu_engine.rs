@@ -131,6 +131,30 @@ fn cancelled_and_late_runs_end_with_their_error_and_the_next_is_right() {
 }
 
 #[test]
+fn a_run_can_be_cancelled_between_its_slices() {
+    // Devices of its own: the counters are of the whole device.
+    for device in common::open_all(&DeviceOptions::default()) {
+        let n = 1 << 20;
+        let mut rec = device.recording("long");
+        let y = rec.scratch::<u32>("y", n).unwrap();
+        for value in 0..40 {
+            let params = fill::Params { n: n as u32, value };
+            rec.dispatch(fill::dispatch(params, fill::Args { y }, 1024).work(1 << 27)).unwrap();
+        }
+        rec.download(y).unwrap();
+        let mut prepared = device.prepare(&rec).unwrap();
+        let before = device.stats().dispatches;
+        let cancel = CancelToken::new();
+        let progress = |_: u64, _: u64| cancel.cancel();
+        let control = Control { cancel: cancel.clone(), progress: Some(&progress), ..Control::default() };
+        assert_eq!(prepared.run(&[], &control).unwrap_err(), Error::Cancelled, "{}", device.name());
+        assert!(device.stats().dispatches < before + 40, "{} went on to the end", device.name());
+        let out = prepared.run(&[], &Control::default()).unwrap();
+        assert!(out.get(y).unwrap().iter().all(|v| *v == 39), "{}", device.name());
+    }
+}
+
+#[test]
 fn a_plan_over_the_budget_is_refused_with_numbers() {
     let options = DeviceOptions { memory_budget: Some(1 << 20), ..DeviceOptions::default() };
     for device in common::open_all(&options) {

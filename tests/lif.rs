@@ -454,6 +454,18 @@ fn a_changed_input_is_caught() {
 }
 
 #[test]
+fn bounds_checks_do_not_change_the_bits() {
+    // With the shader compiler's checks every index is clamped: equal bits show that none ever left its tensor.
+    let params = combinations().pop().unwrap();
+    let (n, steps) = (300, 70);
+    let current: Vec<f32> = (0..n * steps).map(|i| 10.0 + (i * 31 % 977) as f32 * 0.03).collect();
+    let native = on(&common::devices()[0], &params, n, steps, &current);
+    for device in &common::open_all(&DeviceOptions { checked: true, poison: true, ..DeviceOptions::default() })[1..] {
+        assert!(on(device, &params, n, steps, &current) == native, "on {}", device.name());
+    }
+}
+
+#[test]
 fn threads_do_not_change_the_bits() {
     let params = combinations().pop().unwrap();
     let current: Vec<f32> = (0..5000).map(|i| 10.0 + (i * 31 % 977) as f32 * 0.03).collect();

@@ -2,6 +2,7 @@
 
 mod bank;
 mod conv1d;
+mod lif;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -43,7 +44,6 @@ impl Bench {
         Ok(Self { path, input: input.into(), output: output.into(), value })
     }
 
-    #[allow(dead_code, reason = "the LIF rows")]
     fn number(&self, key: &str) -> Result<f64> {
         self.value[key].as_f64().ok_or_else(|| Error::file(&self.path, format_args!("\"{key}\" must be a number")))
     }
@@ -89,6 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (times, more) = match args.name.as_str() {
         "conv1d" => conv1d::run(&bench, &device)?,
         "bank" => bank::run(&bench, &device)?,
+        "lif" | "lif_fused" => lif::run(&bench, &device)?,
         other => return Err(Error::invalid("benchmark", format!("\"{other}\"; one of conv1d, bank, lif, lif_fused"))),
     };
     let mut document = json!({

@@ -67,12 +67,15 @@ enum MethodName {
 pub struct WhitenArgs {
     /// A GWOSC strain file.
     file: PathBuf,
-    /// How.
+    /// How to whiten. All work behind a 15 Hz high-pass, and nothing below 10 Hz comes out.
     #[arg(long, value_enum, default_value = "official")]
     method: MethodName,
     /// The quality flag that must be set, by its name in the file.
     #[arg(long)]
     flag: Option<String>,
+    /// Seconds of the windows that the noise's density is measured with.
+    #[arg(long, default_value_t = 4.0, value_name = "SECONDS")]
+    window_s: f64,
     /// Seconds of a finite response. Segments that are not longer are left out.
     #[arg(long, default_value_t = 4.0, value_name = "SECONDS")]
     response_s: f64,
@@ -98,6 +101,15 @@ fn parse_band(text: &str) -> std::result::Result<(f64, f64), String> {
     corners.ok_or_else(|| "write two frequencies in Hz, such as 43-300".into())
 }
 
+/// The official spectrum with windows of so many seconds.
+fn windows_of(seconds: f64, sample_rate_hz: f64) -> Result<Welch> {
+    let length = (seconds * sample_rate_hz).round();
+    if !(2.0..=f64::from(u32::MAX)).contains(&length) {
+        return Err(Error::invalid("--window-s", format!("{seconds} s at {sample_rate_hz} samples a second")));
+    }
+    Ok(Welch { length: length as usize, ..Welch::official(sample_rate_hz) })
+}
+
 /// What a check found, or the error that says that the device computes wrongly.
 fn checked(device: &Device, test: &str, worst: f64, tolerance: f64) -> Result<serde_json::Value> {
     if worst.is_nan() || worst > tolerance {
@@ -112,12 +124,8 @@ pub fn psd(args: &PsdArgs) -> Result<()> {
     let strain = Strain::read(&args.file)?;
     let segments = strain.segments(args.flag.as_deref())?;
     let rate = strain.sample_rate_hz;
-    let length = (args.window_s * rate).round();
-    if !(2.0..=f64::from(u32::MAX)).contains(&length) {
-        return Err(Error::invalid("--window-s", format!("{} s at {rate} samples a second", args.window_s)));
-    }
     let average = if args.median { Average::Median } else { Average::Mean };
-    let welch = Welch { length: length as usize, average, ..Welch::official(rate) };
+    let welch = Welch { average, ..windows_of(args.window_s, rate)? };
     let device = args.device.open()?;
     announce(&device);
     let psd = condition::psd(&device, &strain, &segments, &welch, &control)?;
@@ -187,7 +195,7 @@ pub fn whiten(args: &WhitenArgs) -> Result<()> {
     };
     let device = args.device.open()?;
     announce(&device);
-    let welch = Welch::official(rate);
+    let welch = windows_of(args.window_s, rate)?;
     let psd = condition::psd(&device, &strain, &segments, &welch, &control)?;
     let mut parts = condition::whiten(&device, &strain, &segments, &psd, method, &control)?;
     let check = match args.check {

@@ -173,7 +173,10 @@ impl Welch {
     /// The error for stretches of these lengths, none of which holds a window.
     pub(crate) fn too_short(&self, lengths: impl Iterator<Item = usize>) -> Error {
         let longest = lengths.max().unwrap_or(0);
-        let why = format!("the longest stretch without gaps has {longest}, and one window takes {}", self.length);
+        let why = format!(
+            "the longest stretch without gaps has {longest}, and one window takes {}; take shorter windows",
+            self.length
+        );
         Error::invalid("samples", why)
     }
 }

@@ -1,6 +1,6 @@
 //! The build step's half of this room: reads a shader, proves it fit for the portable floor, and writes its contract.
 //!
-//! `build.rs` includes this file, and so does the test that feeds it broken shaders; the crate itself does not.
+//! `build.rs` includes this file; the crate does not. `tests/contracts.rs` feeds broken shaders to the built `build.rs`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -9,6 +9,7 @@ mod run;
 mod selftest;
 
 use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,7 +54,8 @@ struct Shared {
     pipelines: Pipelines,
     health: Arc<Health>,
     device: wgpu::Device,
-    queue: wgpu::Queue,
+    /// Dropped by hand, for wgpu waits then, and may panic on a driver that is in trouble.
+    queue: ManuallyDrop<wgpu::Queue>,
     info: wgpu::AdapterInfo,
     capabilities: Capabilities,
     pool: Pool<wgpu::Buffer>,
@@ -203,7 +205,7 @@ impl Gpu {
             quirks: Vec::new(),
             counters: Counters::default(),
             device,
-            queue,
+            queue: ManuallyDrop::new(queue),
             info,
         };
         let mut gpu = Self { shared: Arc::new(shared), reason: "lent by the host application".into() };
@@ -302,6 +304,13 @@ impl Gpu {
     /// `OverBudget`, `OutOfMemory`, `Kernel`, `DeviceLost`.
     pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
         Prepared::new(&self.shared, recording)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: this is the only place that drops it, and nothing uses it afterwards.
+        let _ = health::silently(|| unsafe { ManuallyDrop::drop(&mut self.queue) });
     }
 }
 
