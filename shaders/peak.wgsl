@@ -1,8 +1,7 @@
-//! The largest |z|² of each part of each row, and where it is; the first of equals. A part is PART samples of the
-//! search range [first, end).
+//! The largest |z|² of each part of each row, and where it is; the first of equals. A part is `part` samples of
+//! the search range [first, end).
 //! stage: temporal
 //! import: grid
-const PART: u32 = 4096u;
 
 struct Params {
     wg_base: u32, wg_count: u32, wg_row: u32, zero: u32,
@@ -11,6 +10,7 @@ struct Params {
     first: u32,
     end: u32,
     parts: u32,
+    part: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> z: array<vec2<f32>>;
@@ -26,8 +26,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     if (g >= p.wg_count) { return; }
     let wg = p.wg_base + g;
     let row = wg / p.parts;
-    let begin = p.first + (wg % p.parts) * PART;
-    let end = min(begin + PART, p.end);
+    let begin = p.first + (wg % p.parts) * p.part;
+    let end = min(begin + p.part, p.end);
     var most = -1.0;
     var most_at = begin;
     for (var i = begin + lid; i < end; i += 256u) {

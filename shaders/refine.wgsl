@@ -22,7 +22,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> h: array<vec2<f32>>;
 // exp(2πi m/n) = turn[m / 1024] · turn[ceil(n / 1024) + m % 1024].
 @group(0) @binding(4) var<storage, read> turn: array<vec2<f32>>;
-// (row, t) of each query, and a workgroup for each.
+// (row, t) of each query, and a workgroup for each. Row 0xffffffff asks for nothing.
 @group(0) @binding(5) var<storage, read> query: array<u32>;
 @group(0) @binding(6) var<storage, read_write> z: array<vec2<f32>>;
 
@@ -53,12 +53,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let q = p.wg_base + g;
     let row = query[q * 2u];
     let t = query[q * 2u + 1u] % p.n;
+    let asked = row != 0xffffffffu;
     if (lid < BLOCK) { inner[lid] = phase(mul_mod(lid % p.n, t)); }
     workgroupBarrier();
     var total: array<vec2<f32>, 9>;
     for (var i = 0u; i < 9u; i += 1u) { total[i] = vec2<f32>(0.0, 0.0); }
     let blocks = (p.keep + BLOCK - 1u) / BLOCK;
-    for (var block = lid; block < blocks; block += 256u) {
+    for (var block = lid; block < select(0u, blocks, asked); block += 256u) {
         let first = block * BLOCK;
         var sum = vec2<f32>(0.0, 0.0);
         var moment = vec2<f32>(0.0, 0.0);

@@ -92,9 +92,9 @@ fn wrong_shapes_are_refused() {
         assert!(ops::correlate(&mut rec, bad, 8).is_err(), "{bad:?}");
     }
     assert!(ops::correlate(&mut rec, good, 7).is_err());
-    assert!(ops::peak(&mut rec, h, 2, 8, 3..3).is_err());
-    assert!(ops::peak(&mut rec, h, 2, 8, 0..9).is_err());
-    assert!(ops::peak(&mut rec, h, 3, 8, 0..8).is_err());
+    assert!(ops::peak(&mut rec, h, (2, 8), 3..3, 4).is_err());
+    assert!(ops::peak(&mut rec, h, (2, 8), 0..9, 4).is_err());
+    assert!(ops::peak(&mut rec, h, (3, 8), 0..8, 4).is_err());
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn peaks_are_found_where_they_are_and_ties_go_to_the_first() {
             }
             let mut rec = device.recording("peak");
             let tz = rec.input("z", rows * n).unwrap();
-            let peaks = ops::peak(&mut rec, tz, rows, n, range.clone()).unwrap();
+            let peaks = ops::peak(&mut rec, tz, (rows, n), range.clone(), 4096).unwrap();
             rec.download(peaks.power).unwrap();
             rec.download(peaks.at).unwrap();
             let out = run(&device, &rec, &[tz.feed(&z)]);
@@ -302,7 +302,7 @@ fn a_filtered_template_peaks_where_it_was_put() {
         let product = ops::correlate(&mut rec, c, m).unwrap();
         let z = rec.scratch("z", m).unwrap();
         Fft::inverse(m).scale(1.0).record(&mut rec, product, z).unwrap();
-        let peaks = ops::peak(&mut rec, z, 1, m, 0..m).unwrap();
+        let peaks = ops::peak(&mut rec, z, (1, m), 0..m, 256).unwrap();
         let refined = ops::refine(&mut rec, Correlate { keep: n / 2 + 1, ..c }, n, tq).unwrap();
         rec.download(peaks.at).unwrap();
         rec.download(refined).unwrap();

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use num_complex::{Complex32, Complex64};
 use serde_json::{Value, json};
-use spikewave::device::{Control, Outputs, Prepared};
+use spikewave::device::{Control, Prepared};
 use spikewave::io::npy;
 use spikewave::kernel::Tensor;
-use spikewave::ops::{self, Correlate, Fft, Peaks, REFINED};
+use spikewave::ops::{self, Correlate, Fft, REFINED};
 use spikewave::{Device, Error, Result};
 
 use super::Bench;
@@ -19,9 +19,13 @@ const TILE: usize = 8;
 const OVERSAMPLING: f64 = 1.2;
 /// Coarse peaks are evaluated again at the full rate if they could be the largest: a template's own correlation tells how
 /// much lower the coarse sample next to a peak can be, and this is the margin for noise, which is not quite so shaped.
-const MARGIN: f64 = 0.9;
+const MARGIN: f64 = 0.75;
 /// Full-rate values on each side of a coarse sample.
 const REACH: usize = REFINED / 2;
+/// Samples of a coarse series of which the largest is a candidate.
+const PART: usize = 32;
+/// Candidates of a tile that are evaluated together.
+const QUERIES: usize = 16;
 
 /// Some templates of similar bandwidth.
 struct Tile {
@@ -87,62 +91,77 @@ fn tiles(n: usize, templates: &[Complex32], bins: usize, multirate: bool) -> Vec
 struct Filters {
     tiles: Vec<Tile>,
     n: usize,
-    coarse: (Vec<Peaks>, Prepared),
+    /// The peaks of each tile's parts, and parts a row.
+    peaks: Vec<(Tensor<f32>, Tensor<u32>, usize)>,
+    first: Prepared,
     /// A query and a result tensor for each tile: `TILE` queries.
     refine: Option<(Vec<(Tensor<u32>, Tensor<Complex32>)>, Prepared)>,
 }
 
 impl Filters {
-    fn new(device: &Device, n: usize, data: &[Complex32], tiles: Vec<Tile>) -> Result<Self> {
-        let (mut first, mut second) = (device.recording("first pass"), device.recording("second pass"));
-        let ones = vec![1.0f32; data.len()];
-        let (x, weight) = (first.constant("data", data)?, first.constant("weight", &ones)?);
-        let (x2, weight2) = (second.constant("data", data)?, second.constant("weight", &ones)?);
-        let (mut peaks, mut refined) = (Vec::new(), Vec::new());
-        let multirate = tiles.iter().any(|t| t.m < n);
-        for tile in &tiles {
-            let rows = tile.rows.len();
-            let templates = first.constant("templates", &tile.spectra)?;
-            let c = Correlate { x, weight, templates, rows, stride: tile.keep, keep: tile.keep };
-            let product = ops::correlate(&mut first, c, tile.m)?;
-            let z = first.scratch("series", rows * tile.m)?;
-            Fft::inverse(tile.m).scale(1.0).record(&mut first, product, z)?;
-            let found = ops::peak(&mut first, z, rows, tile.m, 0..tile.m)?;
-            first.download(found.power)?;
-            first.download(found.at)?;
-            peaks.push(found);
-            if multirate {
-                let queries = second.input("queries", 2 * TILE)?;
-                let templates = second.constant("templates", &tile.spectra)?;
-                let c = Correlate { x: x2, weight: weight2, templates, ..c };
-                let z = ops::refine(&mut second, c, n, queries)?;
-                second.download(z)?;
-                refined.push((queries, z));
+    fn new(device: &Device, n: usize, data: &[Complex32], tiles: Vec<Tile>, multirate: bool) -> Result<Self> {
+        let mut first = device.recording("first pass");
+        let mut peaks = Vec::new();
+        for same in tiles.chunk_by(|a, b| a.m == b.m) {
+            let m = same[0].m;
+            let mut factors: Vec<Complex32> = data.iter().copied().take(m).collect();
+            factors.resize(m, Complex32::ZERO);
+            let factors = first.constant("data", &factors)?;
+            for tile in same {
+                let rows = tile.rows.len();
+                let templates = first.constant("templates", &tile.spectra)?;
+                let series = Fft::inverse(m).scale(1.0).rows(tile.keep, tile.keep).conjugate().factors(factors);
+                let (power, at, parts) = if multirate {
+                    let z = first.scratch("series", rows * m)?;
+                    series.record(&mut first, templates, z)?;
+                    let found = ops::peak(&mut first, z, (rows, m), 0..m, PART)?;
+                    (found.power, found.at, found.parts)
+                } else {
+                    let (power, at) = (first.scratch("power", rows)?, first.scratch("at", rows)?);
+                    series.record_peaks(&mut first, templates, 0..m, power, at)?;
+                    (power, at, 1)
+                };
+                first.download(power)?;
+                first.download(at)?;
+                peaks.push((power, at, parts));
             }
         }
-        let coarse = (peaks, device.prepare(&first)?);
-        let refine = if multirate { Some((refined, device.prepare(&second)?)) } else { None };
-        Ok(Self { tiles, n, coarse, refine })
+        let refine = if multirate { Some(second_pass(device, n, data, &tiles)?) } else { None };
+        Ok(Self { n, peaks, first: device.prepare(&first)?, refine, tiles })
     }
 
     /// The largest |z| of every template and its full-rate sample.
     fn run(&mut self, result: &mut [(f32, u32)]) -> Result<()> {
         let control = Control::default();
-        let out = self.coarse.1.run(&[], &control)?;
-        // Queries still to be answered: tile, row within it, full-rate sample.
+        let out = self.first.run(&[], &control)?;
+        // Queries still to be answered: row of the tile, full-rate sample.
         let mut open: Vec<Vec<(usize, usize)>> = Vec::new();
-        for (tile, peaks) in self.tiles.iter().zip(&self.coarse.0) {
-            open.push(self::candidates(&out, tile, *peaks, self.n, self.refine.is_some(), result)?);
+        for (tile, (power, at, parts)) in self.tiles.iter().zip(&self.peaks) {
+            let (power, at) = (out.get(*power)?, out.get(*at)?);
+            let mut wanted = Vec::new();
+            for (row, (power, at)) in power.chunks(*parts).zip(at.chunks(*parts)).enumerate() {
+                let best = (0..power.len()).fold(0, |b, i| if power[i] > power[b] { i } else { b });
+                result[tile.rows[row]] = (power[best].sqrt(), at[best]);
+                let least = tile.again[row] * power[best];
+                let close = power.iter().zip(at).filter(|(p, _)| **p >= least);
+                wanted.extend(close.map(|(_, at)| (row, *at as usize * (self.n / tile.m))));
+            }
+            open.push(wanted);
         }
         let Some((tensors, prepared)) = &mut self.refine else { return Ok(()) };
         result.fill((0.0, 0));
         while open.iter().any(|o| !o.is_empty()) {
             let asked: Vec<Vec<(usize, usize)>> =
-                open.iter_mut().map(|o| o.split_off(o.len().saturating_sub(TILE))).collect();
-            // Places that no query fills repeat the tile's first row.
-            let words: Vec<[u32; 2 * TILE]> = asked
+                open.iter_mut().map(|o| o.split_off(o.len().saturating_sub(QUERIES))).collect();
+            let words: Vec<[u32; 2 * QUERIES]> = asked
                 .iter()
-                .map(|a| std::array::from_fn(|i| a.get(i / 2).map_or(0, |q| if i % 2 == 0 { q.0 } else { q.1 }) as u32))
+                .map(|a| {
+                    let mut words = [u32::MAX; 2 * QUERIES];
+                    for (to, (row, t)) in words.chunks_mut(2).zip(a) {
+                        to.copy_from_slice(&[*row as u32, *t as u32]);
+                    }
+                    words
+                })
                 .collect();
             let feeds: Vec<_> = tensors.iter().zip(&words).map(|((q, _), w)| q.feed(w.as_slice())).collect();
             let out = prepared.run(&feeds, &control)?;
@@ -163,26 +182,22 @@ impl Filters {
     }
 }
 
-/// Each row's largest value goes to `result`; returned are the full-rate samples of all that come close to it.
-fn candidates(
-    out: &Outputs,
-    tile: &Tile,
-    peaks: Peaks,
-    n: usize,
-    multirate: bool,
-    result: &mut [(f32, u32)],
-) -> Result<Vec<(usize, usize)>> {
-    let (power, at) = (out.get(peaks.power)?, out.get(peaks.at)?);
-    let mut open = Vec::new();
-    for (row, (power, at)) in power.chunks(peaks.parts).zip(at.chunks(peaks.parts)).enumerate() {
-        let best = (0..power.len()).fold(0, |b, i| if power[i] > power[b] { i } else { b });
-        result[tile.rows[row]] = (power[best].sqrt(), at[best]);
-        if multirate {
-            let close = (0..power.len()).filter(|i| power[*i] >= tile.again[row] * power[best]);
-            open.extend(close.map(|i| (row, at[i] as usize * (n / tile.m))));
-        }
+type Refine = (Vec<(Tensor<u32>, Tensor<Complex32>)>, Prepared);
+
+/// The recording that evaluates single times at the full rate, for every tile.
+fn second_pass(device: &Device, n: usize, data: &[Complex32], tiles: &[Tile]) -> Result<Refine> {
+    let mut rec = device.recording("second pass");
+    let (x, weight) = (rec.constant("data", data)?, rec.constant("weight", &vec![1.0f32; data.len()])?);
+    let mut tensors = Vec::new();
+    for tile in tiles {
+        let queries = rec.input("queries", 2 * QUERIES)?;
+        let templates = rec.constant("templates", &tile.spectra)?;
+        let (rows, keep) = (tile.rows.len(), tile.keep);
+        let z = ops::refine(&mut rec, Correlate { x, weight, templates, rows, stride: keep, keep }, n, queries)?;
+        rec.download(z)?;
+        tensors.push((queries, z));
     }
-    Ok(open)
+    Ok((tensors, device.prepare(&rec)?))
 }
 
 /// Filters the data with all templates; see benches/peers/README.md.
@@ -203,7 +218,7 @@ pub fn run(bench: &Bench, device: &Device) -> Result<(Vec<f64>, Value)> {
         return Err(Error::file(&bench.input, format!("{bins} and {} bins for {n} samples", data.len())));
     }
     let started = Instant::now();
-    let mut filters = Filters::new(device, n, &data, tiles(n, &templates, bins, multirate))?;
+    let mut filters = Filters::new(device, n, &data, tiles(n, &templates, bins, multirate), multirate)?;
     let prepare_ms = started.elapsed().as_secs_f64() * 1e3;
     let mut result = vec![(0.0f32, 0u32); count];
     let times = bench.time(|| filters.run(&mut result))?;

@@ -5,9 +5,6 @@ use rayon::prelude::*;
 
 use crate::kernel::peak::{Host, Params};
 
-/// As in the shader.
-const PART: usize = 4096;
-
 /// The largest |z|², by lanes that the compiler turns into vectors.
 #[inline(always)]
 fn largest(z: &[Complex32]) -> f32 {
@@ -25,10 +22,10 @@ fn largest(z: &[Complex32]) -> f32 {
 }
 
 pub(super) fn run(p: &Params, a: Host<'_>) {
-    let (n, parts, end) = (p.n as usize, p.parts as usize, p.end as usize);
+    let (n, parts, part, end) = (p.n as usize, p.parts as usize, p.part as usize, p.end as usize);
     a.power.par_iter_mut().zip(a.at.par_iter_mut()).enumerate().with_min_len(parts).for_each(|(wg, (power, at))| {
-        let begin = p.first as usize + (wg % parts) * PART;
-        let z = &a.z[(wg / parts) * n..][begin..(begin + PART).min(end)];
+        let begin = p.first as usize + (wg % parts) * part;
+        let z = &a.z[(wg / parts) * n..][begin..(begin + part).min(end)];
         *power = largest(z);
         let first = z.iter().position(|v| v.re * v.re + v.im * v.im == *power).unwrap_or(0);
         *at = (begin + first) as u32;

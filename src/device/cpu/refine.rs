@@ -28,6 +28,9 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
     let phase = |m: usize| a.turn[m / 1024] * a.turn[coarse + m % 1024];
     a.z.par_chunks_mut(9).zip(a.query.par_chunks(2)).for_each(|(z, query)| {
         let (row, t) = (query[0] as usize, query[1] as usize % n);
+        if query[0] == u32::MAX {
+            return z.fill(Complex32::ZERO);
+        }
         let h = &a.h[row * p.stride as usize..][..keep];
         let inner: [Complex32; BLOCK] = std::array::from_fn(|j| phase(j * t % n));
         let mut total = [Complex32::ZERO; 9];
