@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use spikewave::device::{CancelToken, Control};
 use spikewave::kernel::fill;
+use spikewave::recording::{Capabilities, Recording, Role};
 use spikewave::{DeviceOptions, Error, ops};
 
 #[test]
@@ -36,6 +37,29 @@ fn transfers_keep_every_byte() {
                 assert!(out.get(copy).unwrap()[..n].iter().all(|v| *v == 0));
                 assert_eq!(out.get(copy).unwrap()[n..], given);
             }
+        }
+    }
+}
+
+/// Host-visible memory is bounded by the largest buffer too, so inputs and results may need several.
+#[test]
+fn transfers_are_split_over_several_buffers() {
+    for device in common::devices() {
+        let capabilities = Capabilities { max_tensor_bytes: 8192, ..device.capabilities().clone() };
+        let mut rec = Recording::new("split", &capabilities);
+        let tensors: Vec<_> = (0..9).map(|i| rec.input::<u32>(format!("t{i}"), 1 + 255 * i).unwrap()).collect();
+        for tensor in &tensors {
+            rec.download(*tensor).unwrap();
+        }
+        if !capabilities.native {
+            let slots = |role| rec.plan().slots.iter().filter(|s| s.role == role).count();
+            assert!(slots(Role::Upload) > 3 && slots(Role::Readback) > 3);
+        }
+        let data: Vec<Vec<u32>> = tensors.iter().map(|t| (0..t.len() as u32).map(|i| i * 7 + 1).collect()).collect();
+        let feeds: Vec<_> = tensors.iter().zip(&data).map(|(t, d)| t.feed(d)).collect();
+        let out = device.prepare(&rec).unwrap().run(&feeds, &Control::default()).unwrap();
+        for (tensor, data) in tensors.iter().zip(&data) {
+            assert_eq!(out.get(*tensor).unwrap(), data);
         }
     }
 }
