@@ -19,11 +19,11 @@ const TILE: usize = 8;
 const OVERSAMPLING: f64 = 1.2;
 /// Coarse peaks are evaluated again at the full rate if they could be the largest: a template's own correlation tells how
 /// much lower the coarse sample next to a peak can be, and this is the margin for noise, which is not quite so shaped.
-const MARGIN: f64 = 0.75;
+const MARGIN: f64 = 0.9;
 /// Full-rate values on each side of a coarse sample.
 const REACH: usize = REFINED / 2;
-/// Samples of a coarse series of which the largest is a candidate.
-const PART: usize = 32;
+/// Coarse samples of which the larger is a candidate: the other is then within reach of it, so no peak is passed over.
+const PART: usize = 2;
 /// Candidates of a tile that are evaluated together.
 const QUERIES: usize = 16;
 
