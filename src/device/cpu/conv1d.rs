@@ -9,7 +9,7 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use super::parallel::multiversioned;
+use super::parallel::{Scattered, multiversioned};
 use super::tile::{self, COLS, ROWS, Tile};
 use crate::kernel::conv1d::{Host, Params};
 
@@ -61,12 +61,6 @@ fn phase_of(x: &[f32], stride: usize, pad: usize, phase: usize, from: usize, y: 
     y[lead + count..].fill(0.0);
 }
 
-/// The output, of which every task has its own part.
-#[derive(Clone, Copy)]
-struct Target(*mut f32);
-// SAFETY: tasks write disjoint channels and positions.
-unsafe impl Sync for Target {}
-
 /// Where the taps read: the phases that any tap needs, and for each tap which of them and how far along it.
 struct Taps {
     phases: Vec<usize>,
@@ -106,7 +100,7 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
     let across = if across > 1 { across.next_multiple_of(threads) } else { 1 }.min(tiles);
     let down = wanted.div_ceil(across).min(panels);
     let multiply = tile::best();
-    let target = Target(a.y.as_mut_ptr());
+    let target = Scattered::new(a.y);
     (0..units * across * down).into_par_iter().with_max_len(1).for_each(|task| {
         let (unit, n, m) = (task / (across * down), task / down % across, task % down);
         let part = Part {
@@ -117,7 +111,7 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
         };
         PHASES.with_borrow_mut(|memory| {
             // SAFETY: the parts of the tasks are disjoint, and the op has made `y` as large as they are together.
-            unsafe { part.run(p, &a, target, &taps, multiply, memory) }
+            unsafe { part.run(p, &a, &target, &taps, multiply, memory) }
         });
     });
 }
@@ -138,7 +132,7 @@ impl Part {
         &self,
         p: &Params,
         a: &Host<'_>,
-        y: Target,
+        y: &Scattered<f32>,
         taps: &Taps,
         multiply: tile::Multiply,
         memory: &mut Vec<f32>,
@@ -188,7 +182,7 @@ impl Part {
                         left: a.w[(self.group * panels + panel) * panel_size + k * ROWS..].as_ptr(),
                         right: rows[t - from..].as_ptr(),
                         offsets: &offsets,
-                        out: y.0.add((self.unit * c_out + m) * n_out + t),
+                        out: y.at((self.unit * c_out + m) * n_out + t),
                         pitch: n_out,
                         rows: ROWS.min(c_out - m),
                         cols: COLS.min(n_out - t),

@@ -2,34 +2,17 @@
 
 use rayon::prelude::*;
 
-use super::parallel::per_task;
+use super::parallel::{Scattered, per_task};
 use crate::kernel::copy2d::{Host, Params};
-
-/// The destination, written by several tasks at places that do not overlap.
-#[derive(Clone, Copy)]
-struct Target(*mut u32, usize);
-// SAFETY: tasks write disjoint rows, which the op has checked.
-unsafe impl Sync for Target {}
-
-impl Target {
-    /// # Safety
-    /// No other task has the same words.
-    #[allow(clippy::mut_from_ref, reason = "exclusive by the caller's promise")]
-    unsafe fn row(&self, at: usize, n: usize) -> &mut [u32] {
-        assert!(at + n <= self.1, "row outside the destination");
-        // SAFETY: in range, and the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(at), n) }
-    }
-}
 
 pub(super) fn run(p: &Params, a: Host<'_>) {
     let (rows, cols, valid) = (p.rows as usize, p.cols as usize, p.valid as usize);
     let lines = p.n as usize / cols;
-    let target = Target(a.y.as_mut_ptr(), a.y.len());
+    let target = Scattered::new(a.y);
     (0..lines).into_par_iter().with_min_len(per_task(cols)).for_each(|line| {
         let (b, r) = (line / rows, line % rows);
         // SAFETY: the op refuses destinations whose rows overlap.
-        let y = unsafe { target.row(p.y_offset as usize + b * p.y_batch as usize + r * p.y_stride as usize, cols) };
+        let y = unsafe { target.part(p.y_offset as usize + b * p.y_batch as usize + r * p.y_stride as usize, cols) };
         let first = i64::from(p.first) + r as i64 * i64::from(p.x_stride);
         // Columns lead..end lie within the source; those before and after are zero.
         let lead = first.min(0).unsigned_abs().min(cols as u64) as usize;

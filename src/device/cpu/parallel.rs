@@ -35,6 +35,33 @@ pub(super) fn map_rows<A: Copy + Sync, B: Copy + Sync, Y: Send>(
     });
 }
 
+/// Memory of which every task has its own part, where the parts are not slices one behind the other.
+#[derive(Clone, Copy)]
+pub(super) struct Scattered<T>(*mut T, usize);
+// SAFETY: whoever takes a part promises that no other task has it.
+unsafe impl<T: Send> Sync for Scattered<T> {}
+
+impl<T> Scattered<T> {
+    pub(super) fn new(x: &mut [T]) -> Self {
+        Self(x.as_mut_ptr(), x.len())
+    }
+
+    /// # Safety
+    /// No other task has the same elements, and `self` came from a slice that is still lent.
+    #[allow(clippy::mut_from_ref, reason = "exclusive by the caller's promise")]
+    pub(super) unsafe fn part(&self, at: usize, n: usize) -> &mut [T] {
+        assert!(at + n <= self.1, "a part outside the memory");
+        // SAFETY: in range, and the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(at), n) }
+    }
+
+    /// The element at `at` and those behind it.
+    pub(super) fn at(&self, at: usize) -> *mut T {
+        assert!(at < self.1, "a part outside the memory");
+        self.0.wrapping_add(at)
+    }
+}
+
 /// How many items of `each` elements a task should take.
 pub(super) fn per_task(each: usize) -> usize {
     (TASK / each.max(1)).max(1)

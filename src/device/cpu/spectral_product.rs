@@ -3,23 +3,27 @@
 use num_complex::Complex32;
 use rayon::prelude::*;
 
-use super::parallel::{multiversioned, per_task};
+use super::parallel::{Scattered, multiversioned};
 use crate::kernel::spectral_product::{Host, Params};
 
+/// Bins that a task takes: of 64 channels and 16 blocks they fill a second-level cache, so that every filter is read
+/// from memory once.
+const BINS: usize = 64;
+
 multiversioned! {
-    /// `y += x·conj(w)`, or `y = x·conj(w)` for the first.
-    fn add_products(x: &[Complex32], w: &[Complex32], y: &mut [Complex32], first: bool) {
-        let product = |a: &Complex32, b: &Complex32| {
-            Complex32::new(a.re * b.re + a.im * b.im, a.im * b.re - a.re * b.im)
-        };
-        if first {
-            for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
-                *y = product(x, w);
+    /// `y = Σ_c x[c]·conj(w[c])` for channels that are `step` apart, filters that are `bins` apart.
+    fn products(x: &[Complex32], step: usize, w: &[Complex32], bins: usize, c_in: usize, y: &mut [Complex32]) {
+        // Real and imaginary parts apart: whole registers of each.
+        let (mut re, mut im) = ([0f32; BINS], [0f32; BINS]);
+        for c in 0..c_in {
+            let (x, w) = (&x[c * step..][..y.len()], &w[c * bins..][..y.len()]);
+            for (((re, im), x), w) in re.iter_mut().zip(&mut im).zip(x).zip(w) {
+                *re += x.re * w.re + x.im * w.im;
+                *im += x.im * w.re - x.re * w.im;
             }
-        } else {
-            for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
-                *y += product(x, w);
-            }
+        }
+        for ((y, re), im) in y.iter_mut().zip(&re).zip(&im) {
+            *y = Complex32::new(*re, *im);
         }
     }
 }
@@ -27,14 +31,21 @@ multiversioned! {
 pub(super) fn run(p: &Params, a: Host<'_>) {
     let (bins, blocks, c_in, c_out) = (p.bins as usize, p.blocks as usize, p.c_in as usize, p.c_out as usize);
     let channels = p.groups as usize * c_out;
-    let least = per_task(bins * c_in);
-    a.y.par_chunks_exact_mut(bins).with_min_len(least).enumerate().for_each(|(i, y)| {
-        let (row, block) = (p.row as usize + i / blocks, i % blocks);
-        let (b, m) = (row / channels, row % channels);
-        let first = (b * p.groups as usize + m / c_out) * c_in;
-        for c in 0..c_in {
-            let x = &a.x[((first + c) * blocks + block) * bins..][..bins];
-            add_products(x, &a.w[(m * c_in + c) * bins..][..bins], y, c == 0);
+    let rows = a.y.len() / (blocks * bins);
+    let target = Scattered::new(a.y);
+    (0..bins.div_ceil(BINS)).into_par_iter().for_each(|tile| {
+        let from = tile * BINS;
+        let count = BINS.min(bins - from);
+        for local in 0..rows {
+            let row = p.row as usize + local;
+            let (b, m) = (row / channels, row % channels);
+            let first = (b * p.groups as usize + m / c_out) * c_in;
+            for block in 0..blocks {
+                // SAFETY: tasks have bins of their own.
+                let y = unsafe { target.part((local * blocks + block) * bins + from, count) };
+                let x = &a.x[(first * blocks + block) * bins + from..];
+                products(x, blocks * bins, &a.w[m * c_in * bins + from..], bins, c_in, y);
+            }
         }
     });
 }

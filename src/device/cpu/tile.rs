@@ -112,6 +112,7 @@ pub(super) struct Tile<'a> {
 }
 
 /// R × (C registers) from `row` and `col` of the tile on.
+#[allow(clippy::needless_range_loop, reason = "rows and columns index several arrays")]
 #[inline(always)]
 unsafe fn block<V: Lanes, const R: usize, const C: usize>(t: &Tile<'_>, row: usize, col: usize) {
     // SAFETY: the caller's promise; a block that the output does not hold whole goes through `edge`.
