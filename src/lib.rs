@@ -1,4 +1,37 @@
-//! Portable GPU kernels for spikes and waveforms.
+//! Portable GPU kernels for spikes and waveforms: hand-written WGSL, run through wgpu on Vulkan, Metal or DX12, with a
+//! fast native twin of every kernel where there is no GPU.
+//!
+//! [`ops`] append commands to a [`Recording`](recording::Recording), which is plain data: every byte that it needs is
+//! known before anything runs. A [`Device`] prepares it once and runs it many times; a run creates nothing on the device.
+//!
+//! ```
+//! use spikewave::device::{Choice, Control, Device, DeviceOptions};
+//! use spikewave::ops;
+//!
+//! # fn main() -> spikewave::Result<()> {
+//! let device = Device::open(&DeviceOptions::new(Choice::Cpu))?;
+//! let mut rec = device.recording("spectrum");
+//! let x = rec.input::<f32>("x", 1024)?;
+//! let y = rec.scratch("y", 513)?;
+//! ops::rfft(&mut rec, 1024, x, y)?;
+//! rec.download(y)?;
+//! assert!(rec.plan().peak_bytes() < 100_000);
+//!
+//! let mut prepared = device.prepare(&rec)?;
+//! let out = prepared.run(&[x.feed(&[1.0; 1024])], &Control::default())?;
+//! assert_eq!(out.get(y)?[0].re, 1024.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`device`]: choosing a device, memory budgets, warmup, and lending one of your own ([`device::Gpu::from_wgpu`]).
+//! - [`ops`]: transforms, convolutions, reductions, spike encoders, neurons.
+//! - [`gw`]: gravitational waves, from strain files to the search and the spiking detector.
+//! - [`kernel`]: the contracts that the build step reflects from the shaders.
+//!
+//! Spikes and integers are the same on every device, bit for bit. Floats repeat on one device, whatever its threads, and
+//! agree across devices within stated tolerances. Nothing panics on input, on a lost device or on a failed allocation:
+//! see [`Error`].
 
 #![warn(missing_docs)]
 
@@ -14,6 +47,10 @@ pub mod recording;
 pub use device::{Device, DeviceOptions};
 pub use error::{Error, Result};
 pub use wgpu;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// A byte count for people: `1.5 MiB`.
 pub fn bytes(n: u64) -> String {

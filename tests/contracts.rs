@@ -45,7 +45,7 @@ fn build(files: &[(&str, &str)]) -> Built {
 
 /// Line 3 declares a constant, line 11 the tensors, line 14 the entry point, line 16 the body's statement.
 const GOOD: &str = "\
-//! Scales and shifts.
+//! Scales: y[i] = `x[i]` · factor.
 //! stage: dense
 const ITEMS: u32 = 64u;
 struct Params {
@@ -95,7 +95,7 @@ fn a_good_shader_gives_its_contract() {
     assert_eq!(built.errors, "");
     let text = built.kernels.unwrap();
     for part in [
-        r#"#[doc = "Scales and shifts."]"#,
+        r#"#[doc = "Scales: y\\[i\\] = `x[i]` · factor."]"#,
         "pub mod scale {",
         r#"Binding { name: "x", access: Access::Read, elem_bytes: 8 }"#,
         r#"Binding { name: "y", access: Access::ReadWrite, elem_bytes: 4 }"#,
@@ -117,6 +117,19 @@ fn a_good_shader_gives_its_contract() {
     }
     assert!(text.contains("const ITEMS: u32 = 64u;") && text.contains("const ITEMS: u32 = 128u;"), "{text}");
     assert!(built.twins.unwrap().contains("scale::run(&params, host)"));
+}
+
+#[test]
+fn the_shader_that_contributors_are_shown_is_good() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let (_, rest) = page.split_once("```wgsl\n").expect("it shows a shader");
+    let (shader, _) = rest.split_once("```").expect("the shader ends");
+    let shared = |name: &str| std::fs::read_to_string(root.join("shaders/shared").join(name)).unwrap();
+    let (grid, pin) = (shared("grid.wgsl"), shared("pin.wgsl"));
+    let built = build(&[("scale.wgsl", shader), ("shared/grid.wgsl", &grid), ("shared/pin.wgsl", &pin)]);
+    assert!(built.ok, "{}", built.errors);
+    assert!(built.kernels.unwrap().contains("pub static KERNEL_WIDE"));
 }
 
 #[test]

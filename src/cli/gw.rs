@@ -11,7 +11,7 @@ use spikewave::gw::search::{Search, Templates};
 use spikewave::gw::strain::{Strain, TemplateFile};
 use spikewave::{Error, Result};
 
-use super::{DeviceArgs, interrupt, print, print_json, progress};
+use super::{DeviceArgs, interrupt, print, print_json, progress, say};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -69,10 +69,16 @@ pub struct PairArgs {
 
 impl PairArgs {
     pub fn read(&self) -> Result<[Strain; 2]> {
-        match (&self.h1, &self.l1) {
-            (Some(h1), Some(l1)) => Ok([Strain::read(h1)?, Strain::read(l1)?]),
-            _ => spikewave::gw::synthetic::bundled(),
-        }
+        let (Some(h1), Some(l1)) = (&self.h1, &self.l1) else { return spikewave::gw::synthetic::bundled() };
+        let read = |path: &PathBuf, detector: &str| {
+            let strain = Strain::read(path)?;
+            if strain.detector != detector {
+                let why = format!("is a file of {}, where one of {detector} was expected", strain.detector);
+                return Err(Error::file(path, why));
+            }
+            Ok(strain)
+        };
+        Ok([read(h1, "H1")?, read(l1, "L1")?])
     }
 }
 
@@ -222,7 +228,7 @@ fn segments(args: &SegmentsArgs) -> Result<()> {
 
 /// Says which device runs and why, on standard error so that results stay alone on standard output.
 pub fn announce(device: &spikewave::Device) {
-    eprintln!("device: {} ({})", device.name(), device.reason());
+    say(&format!("device: {} ({})", device.name(), device.reason()));
 }
 
 fn search(args: &SearchArgs) -> Result<()> {
@@ -289,7 +295,7 @@ fn search(args: &SearchArgs) -> Result<()> {
         result.names[0],
         result.names[1]
     );
-    text += "detector      SNR    GPS time of merger   effective distance   BNS range\n";
+    text += "detector      SNR              GPS time   effective distance   BNS range\n";
     for (name, f) in result.names.iter().zip(&result.found) {
         text += &format!(
             "{name:<8} {:>8.3}      {:>15.4}          {:>6.0} Mpc    {:>5.1} Mpc\n",
@@ -331,12 +337,13 @@ pub fn writable(path: &Path) -> Result<()> {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
-    let meta = std::fs::metadata(folder).map_err(|e| Error::file(folder, e))?;
-    if !meta.is_dir() {
-        return Err(Error::file(folder, "is not a folder"));
+    if path.is_dir() {
+        return Err(Error::file(path, "is a folder; name a file to write to"));
     }
-    if meta.permissions().readonly() {
-        return Err(Error::file(folder, "cannot be written to"));
+    match std::fs::metadata(folder) {
+        Ok(meta) if meta.is_dir() && !meta.permissions().readonly() => Ok(()),
+        Ok(meta) if meta.is_dir() => Err(Error::file(path, "cannot be written: its folder is read-only")),
+        Ok(_) => Err(Error::file(path, format!("cannot be written: {} is not a folder", folder.display()))),
+        Err(e) => Err(Error::file(path, format!("cannot be written: {}: {e}", folder.display()))),
     }
-    Ok(())
 }

@@ -105,6 +105,11 @@ fn progress(quiet: bool) -> ProgressBar {
     bar
 }
 
+/// Prints a line to standard error; nobody need be there to read it.
+fn say(line: &str) {
+    _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// Prints to standard output; a reader that has gone away is not an error.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
@@ -142,7 +147,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("spikewave: {error}");
+            say(&format!("spikewave: {error}"));
             ExitCode::from(status(&error))
         }
     }

@@ -26,7 +26,7 @@ use crate::ops::lif::{Drive, Lif, LifParams, PerNeuron, Reset, Spikes, spike_wor
 use crate::ops::{
     self, Bins, Conjugate, Conv1d, Destination, Events, Filters, Padding, Source, TemporalContrast, Weight,
 };
-use crate::recording::Recording;
+use crate::recording::{Capabilities, Recording};
 use crate::{Error, Result};
 
 /// Chirps in the bank. A first part of a larger bank, so it covers the heavy, far-heard binaries first.
@@ -56,6 +56,8 @@ const MEMORY_S: f64 = 0.005;
 const SILENT_S: f64 = 0.016;
 /// Windows of time of which the best trigger is kept, in seconds.
 const WINDOW_S: f64 = 1.0 / 16.0;
+/// Budgets that the ops are told of, as powers of two in bytes, the last one first.
+const TOLD_LOG2: std::ops::RangeInclusive<u32> = 20..=30;
 /// A trigger this close to a louder one is the same event, in seconds.
 const SAME_S: f64 = 0.2;
 
@@ -281,13 +283,31 @@ impl<'a> Detector<'a> {
         let mut lengths: Vec<usize> = blocks.iter().map(|b| b.n).collect();
         lengths.sort_unstable();
         lengths.dedup();
+        let record = |budget_bytes: u64| -> Result<Vec<(usize, Network, Recording)>> {
+            let capabilities = Capabilities { budget_bytes, ..device.capabilities().clone() };
+            let one = |&n: &usize| {
+                let mut rec = Recording::new("spiking detector", &capabilities);
+                Ok((n, Network::record(&mut rec, n, rate)?, rec))
+            };
+            lengths.iter().map(one).collect()
+        };
+        let peak = |all: &[(usize, Network, Recording)]| all.iter().map(|(_, _, r)| r.plan().peak_bytes()).sum::<u64>();
+        // The convolution takes scratch memory by the budget that it is told of: less and less, until the whole fits.
+        let budget = device.capabilities().budget_bytes;
+        let (mut least, mut recorded) = (u64::MAX, Vec::new());
+        for told in TOLD_LOG2.rev().map(|log2| 1 << log2) {
+            let all = record(told)?;
+            let bytes = peak(&all);
+            if bytes < least {
+                (least, recorded) = (bytes, all);
+            }
+            if least <= budget {
+                break;
+            }
+        }
         let mut ready = Vec::new();
-        for n in lengths {
-            let mut rec = device.recording("spiking detector");
-            let network = Network::record(&mut rec, n, rate)?;
-            let least = rec.plan().peak_bytes();
-            let prepared = device.prepare(&rec).map_err(|e| e.with_least(least))?;
-            ready.push((n, network, prepared));
+        for (n, network, rec) in recorded {
+            ready.push((n, network, device.prepare(&rec).map_err(|e| e.with_least(least))?));
         }
         let bank = Bank::new(CHIRPS)?;
         Ok(Self { device, strains, bank, blocks, ready, warmup_s: started.elapsed().as_secs_f64() })

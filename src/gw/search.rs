@@ -1,7 +1,7 @@
 //! The matched-filter search of two detectors.
 //!
 //! Per segment of data that both detectors have: the noise's spectrum and the data's spectrum are made on the device
-//! ([`Network`]); then each template is correlated with both detectors' data, and the loudest joint peak within the
+//! (`Network`); then each template is correlated with both detectors' data, and the loudest joint peak within the
 //! light's travel time is looked for. A single template runs at the full rate. A bank runs at a lower rate first, which
 //! loses only the part of each template's power above that band, and the loudest templates are then evaluated again at
 //! the full rate and over the full band, so the result is that of a full search of those.
@@ -23,7 +23,7 @@ use super::spectrum::{Symmetry, Welch, Window};
 use super::strain::{Strain, TemplateFile};
 use crate::device::{Control, Device, Prepared, Stats};
 use crate::kernel::Tensor;
-use crate::ops::{self, Bins, Correlate, Fft, Weight};
+use crate::ops::{self, Bins, Fft, Weight};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
@@ -110,10 +110,6 @@ impl Templates {
 
 /// A template file's spectrum; see [`Templates::spectrum`].
 fn file_spectrum(file: &TemplateFile, n: usize, rate: f64) -> Result<Vec<Complex64>> {
-    if file.sample_rate_hz != rate {
-        let why = format!("it has {} samples a second, and the data have {rate}", file.sample_rate_hz);
-        return Err(Error::invalid("template", why));
-    }
     let have = file.plus.len();
     // The merger is in the middle, and stays there.
     let length = have.min(n);
@@ -165,7 +161,8 @@ pub struct TemplateInfo {
 pub struct Found {
     /// Signal-to-noise ratio.
     pub snr: f64,
-    /// GPS time of the merger.
+    /// GPS time of the peak: of the merger for a chirp of the bank, of the middle of the waveform for a template file
+    /// (in the files of the GWOSC tutorials the merger is about 16 ms before it).
     pub gps_time: f64,
     /// Distance of an optimally placed and oriented source as loud, in Mpc.
     pub effective_distance_mpc: f64,
@@ -391,10 +388,14 @@ impl Tile {
             let weight = ops::spectral_weight(rec, psd, length, n, Bins::OneSided, inverse, band)?;
             let scale = 4.0 / (n as f64 * rate);
             ops::weighted_power(rec, templates, (bins, bins), weight, scale as f32, norm, (2, i))?;
-            let c = Correlate { x, weight, templates, rows, stride: bins, keep };
-            let product = ops::correlate(rec, c, m)?;
+            // The series' factors: the data's spectrum over the noise's density, on the bins that this rate holds.
+            let weighted = rec.scratch("weighted spectrum", bins)?;
+            ops::complex_scale(rec, x, weight, 1.0, weighted)?;
+            let factors = rec.scratch("factors", m)?;
+            rec.clear(factors)?;
+            rec.copy(weighted, 0, factors, 0, keep)?;
             let z = rec.scratch("series", rows * m)?;
-            Fft::inverse(m).scale(1.0).record(rec, product, z)?;
+            Fft::inverse(m).scale(1.0).rows(bins, keep).conjugate().factors(factors).record(rec, templates, z)?;
             Ok((psd, x, z))
         };
         let (a, b) = (one(0)?, one(1)?);
@@ -474,37 +475,49 @@ impl<'a> Search<'a> {
         let mut lengths: Vec<usize> = blocks.iter().map(|b| b.n).collect();
         lengths.sort_unstable();
         lengths.dedup();
+        if let Templates::File(file) = templates
+            && file.sample_rate_hz != rate
+        {
+            let why = format!("it has {} samples a second, and the data have {rate}", file.sample_rate_hz);
+            return Err(Error::invalid("template", why));
+        }
         let many = templates.count() > 1;
+        let refuse = |e: Error| with_least(e, device, &lengths, rate, many);
         let mut ready = Vec::new();
-        for n in lengths {
+        for &n in &lengths {
             let mut rec = device.recording("strain to spectra");
             let network = Network::record(&mut rec, n, rate)?;
-            let network = (network, device.prepare(&rec).map_err(|e| with_least(e, n, rate, device))?);
+            let network = (network, device.prepare(&rec).map_err(refuse)?);
             let mut rec = device.recording("one template");
             let full = Tile::record(&mut rec, n, rate, 1, 1)?;
-            let full = (full, device.prepare(&rec).map_err(|e| with_least(e, n, rate, device))?);
-            let tile = if many { Some(prepare_tile(device, n, rate, templates.count())?) } else { None };
-            ready.push(Ready { n, network, tile, full });
+            let full = (full, device.prepare(&rec).map_err(refuse)?);
+            ready.push(Ready { n, network, tile: None, full });
+        }
+        let mut rows = TILE.min(templates.count());
+        while many {
+            match prepare_tiles(device, &lengths, rate, rows) {
+                Err(Error::OverBudget { .. } | Error::OutOfMemory { .. } | Error::Unsupported { .. }) if rows > 1 => {
+                    rows /= 2;
+                }
+                Err(error) => return Err(refuse(error)),
+                Ok(tiles) => {
+                    ready.iter_mut().zip(tiles).for_each(|(ready, tile)| ready.tile = Some(tile));
+                    break;
+                }
+            }
         }
         Ok(Self { device, strains, templates, blocks, ready, warmup_s: started.elapsed().as_secs_f64() })
     }
 }
 
-/// The largest tile of templates that fits the budget.
-fn prepare_tile(device: &Device, n: usize, rate: f64, count: usize) -> Result<(Tile, Prepared)> {
-    let mut rows = TILE.min(count);
-    loop {
+/// A tile of `rows` templates for each length of block.
+fn prepare_tiles(device: &Device, lengths: &[usize], rate: f64, rows: usize) -> Result<Vec<(Tile, Prepared)>> {
+    let prepare = |&n: &usize| {
         let mut rec = device.recording("a tile of templates");
-        let recorded = Tile::record(&mut rec, n, rate, rows, coarse_factor(rate))
-            .and_then(|tile| device.prepare(&rec).map(|prepared| (tile, prepared)));
-        match recorded {
-            Err(Error::OverBudget { .. } | Error::OutOfMemory { .. } | Error::Unsupported { .. }) if rows > 1 => {
-                rows /= 2
-            }
-            Err(error) => return Err(with_least(error, n, rate, device)),
-            Ok(ready) => return Ok(ready),
-        }
-    }
+        let tile = Tile::record(&mut rec, n, rate, rows, coarse_factor(rate))?;
+        Ok((tile, device.prepare(&rec)?))
+    };
+    lengths.iter().map(prepare).collect()
 }
 
 /// The recordings of a search of `n` samples with a tile of templates as large as the device's budget allows: what a
@@ -534,10 +547,14 @@ fn record_all(device: &Device, n: usize, rate: f64, rows: usize) -> Result<[Reco
     Ok([network, full, tile])
 }
 
-/// Adds to a refusal the least budget with which a search of `n` samples runs: all recordings, one template at a time.
-fn with_least(error: Error, n: usize, rate: f64, device: &Device) -> Error {
-    match record_all(device, n, rate, 1) {
-        Ok(all) => error.with_least(all.iter().map(|r| r.plan().peak_bytes()).sum()),
+/// Adds to a refusal the least budget with which the search runs: all its recordings, one template at a time.
+fn with_least(error: Error, device: &Device, lengths: &[usize], rate: f64, many: bool) -> Error {
+    let least_of = |&n: &usize| -> Result<u64> {
+        let all = record_all(device, n, rate, 1)?;
+        Ok(all[..if many { 3 } else { 2 }].iter().map(|r| r.plan().peak_bytes()).sum())
+    };
+    match lengths.iter().map(least_of).sum::<Result<u64>>() {
+        Ok(least) => error.with_least(least),
         Err(_) => error,
     }
 }

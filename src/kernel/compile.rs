@@ -375,6 +375,20 @@ fn static_name(variant: &str) -> String {
     if variant.is_empty() { "KERNEL".into() } else { format!("KERNEL_{}", variant.to_uppercase()) }
 }
 
+/// A line of a shader's header as rustdoc shall show it: `y[i]` is no link, outside of backticks.
+fn markdown(line: &str) -> String {
+    let mut code = false;
+    let mut out = String::new();
+    for c in line.chars() {
+        code ^= c == '`';
+        if !code && "[]<*".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// The Rust text of the contracts: one module a kernel, and `ALL`.
 pub fn contracts(kernels: &[Contract]) -> String {
     contracts_text(kernels).unwrap_or_default()
@@ -386,7 +400,7 @@ fn contracts_text(kernels: &[Contract]) -> Result<String, std::fmt::Error> {
     let o = &mut out;
     for k in kernels {
         for line in &k.doc {
-            writeln!(o, "#[doc = {line:?}]")?;
+            writeln!(o, "#[doc = {:?}]", markdown(line))?;
         }
         writeln!(o, "pub mod {} {{", k.name)?;
         writeln!(o, "    use crate::kernel::{{Access, Binding, Dispatch, Kernel, Tensor}};")?;

@@ -34,7 +34,7 @@ pub fn triggers(
     reach: usize,
 ) -> Result<Triggers> {
     let words = spike_words(neurons);
-    let time = if neurons == 0 { 0 } else { evidence[0].len() / neurons };
+    let time = evidence[0].len().checked_div(neurons).unwrap_or(0);
     if time == 0
         || range.is_empty()
         || range.end > time
@@ -44,6 +44,8 @@ pub fn triggers(
         let why = format!("samples {range:?} of {time} of {neurons} neurons, {} words of spikes", spikes.len());
         return Err(Error::invalid("triggers", why));
     }
+    // Beyond the range there is nothing to look at.
+    let (window, reach) = (window.min(range.len()), reach.min(range.len()));
     let loops = (window * neurons).div_ceil(128).saturating_mul(2 * reach + 1);
     if window == 0 || loops > rec.capabilities().max_loop as usize {
         let why = format!("{window} samples of {neurons} neurons with a reach of {reach}; take a shorter window");

@@ -20,7 +20,7 @@ pub fn weighted_power(
     norm: Tensor<f32>,
     (every, offset): (usize, usize),
 ) -> Result<()> {
-    let rows = if every == 0 { 0 } else { norm.len() / every };
+    let rows = norm.len().checked_div(every).unwrap_or(0);
     if rows == 0 || offset >= every || keep == 0 || keep > stride || keep > w.len() || rows * stride > h.len() {
         let why = format!(
             "{rows} rows of {keep} bins, {stride} apart, in a tensor of {} with {} weights, to every {every}th norm from {offset}",
