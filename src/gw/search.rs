@@ -295,10 +295,9 @@ pub fn coincident(strains: [&Strain; 2], flag: Option<&str>) -> Result<Vec<Stret
     Ok(out)
 }
 
-/// Cuts a stretch into blocks of one length that overlap by their tapers. A stretch up to twice the block's length stays
-/// within it, so that its spectrum is of all of it.
-pub(super) fn blocks(stretch: &Stretch, rate: f64) -> Vec<Stretch> {
-    let longest = (BLOCK_S * rate) as usize;
+/// Cuts a stretch into blocks of one length, at most `most` samples, that overlap by their tapers.
+pub(super) fn blocks(stretch: &Stretch, rate: f64, most: usize) -> Vec<Stretch> {
+    let longest = ((BLOCK_S * rate) as usize).min(most);
     // An even length, of which the coarse rate is a whole fraction.
     let unit = 2 * coarse_factor(rate);
     if stretch.n <= longest {
@@ -471,7 +470,8 @@ impl<'a> Search<'a> {
                 format!("{rate} Hz cannot hold a signal above {BANK_LOW_HZ} Hz"),
             ));
         }
-        let blocks: Vec<Stretch> = coincident(strains, flag)?.iter().flat_map(|s| blocks(s, rate)).collect();
+        let blocks: Vec<Stretch> =
+            coincident(strains, flag)?.iter().flat_map(|s| blocks(s, rate, usize::MAX)).collect();
         let mut lengths: Vec<usize> = blocks.iter().map(|b| b.n).collect();
         lengths.sort_unstable();
         lengths.dedup();
