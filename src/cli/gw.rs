@@ -295,7 +295,7 @@ fn search(args: &SearchArgs) -> Result<()> {
         result.names[0],
         result.names[1]
     );
-    text += "detector      SNR    GPS time of merger   effective distance   BNS range\n";
+    text += "detector      SNR              GPS time   effective distance   BNS range\n";
     for (name, f) in result.names.iter().zip(&result.found) {
         text += &format!(
             "{name:<8} {:>8.3}      {:>15.4}          {:>6.0} Mpc    {:>5.1} Mpc\n",

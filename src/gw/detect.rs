@@ -278,7 +278,9 @@ impl<'a> Detector<'a> {
             return Err(Error::invalid("sample rate", format!("{rate} Hz is too low for a merger")));
         }
         let stretches = super::search::coincident(strains, flag)?;
-        let blocks: Vec<Stretch> = stretches.iter().flat_map(|s| blocks(s, rate)).collect();
+        // The filters' output is the largest tensor: two f32 a chirp and sample.
+        let most = device.capabilities().max_tensor_bytes as usize / (2 * CHIRPS * 4);
+        let blocks: Vec<Stretch> = stretches.iter().flat_map(|s| blocks(s, rate, most)).collect();
         let mut lengths: Vec<usize> = blocks.iter().map(|b| b.n).collect();
         lengths.sort_unstable();
         lengths.dedup();

@@ -56,11 +56,18 @@ pub fn search(strains: [&Strain; 2], result: &SearchResult, path: &Path) -> Resu
             result.network_snr, result.found[0].gps_time
         ),
         subtitle: format!(
-            "{:.1} + {:.1} solar masses ({}); {} {:+.2} ms after {}",
-            t.masses[0], t.masses[1], t.model, result.names[1], result.delay_ms, result.names[0]
+            "{:.1} + {:.1} solar masses ({}); {} {:.2} ms {} {}",
+            t.masses[0],
+            t.masses[1],
+            t.model,
+            result.names[1],
+            result.delay_ms.abs(),
+            if result.delay_ms < 0.0 { "before" } else { "after" },
+            result.names[0]
         ),
         panels,
-        reference_gps: result.found[0].gps_time,
+        // A round time makes round labels.
+        reference_gps: (result.found[0].gps_time * 10.0).round() / 10.0,
     };
     plot::search(&figure, path)
 }

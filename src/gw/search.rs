@@ -23,7 +23,7 @@ use super::spectrum::{Symmetry, Welch, Window};
 use super::strain::{Strain, TemplateFile};
 use crate::device::{Control, Device, Prepared, Stats};
 use crate::kernel::Tensor;
-use crate::ops::{self, Bins, Correlate, Fft, Weight};
+use crate::ops::{self, Bins, Fft, Weight};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
@@ -161,7 +161,8 @@ pub struct TemplateInfo {
 pub struct Found {
     /// Signal-to-noise ratio.
     pub snr: f64,
-    /// GPS time of the merger.
+    /// GPS time of the peak: of the merger for a chirp of the bank, of the middle of the waveform for a template file
+    /// (in the files of the GWOSC tutorials the merger is about 16 ms before it).
     pub gps_time: f64,
     /// Distance of an optimally placed and oriented source as loud, in Mpc.
     pub effective_distance_mpc: f64,
@@ -294,10 +295,9 @@ pub fn coincident(strains: [&Strain; 2], flag: Option<&str>) -> Result<Vec<Stret
     Ok(out)
 }
 
-/// Cuts a stretch into blocks of one length that overlap by their tapers. A stretch up to twice the block's length stays
-/// within it, so that its spectrum is of all of it.
-pub(super) fn blocks(stretch: &Stretch, rate: f64) -> Vec<Stretch> {
-    let longest = (BLOCK_S * rate) as usize;
+/// Cuts a stretch into blocks of one length, at most `most` samples, that overlap by their tapers.
+pub(super) fn blocks(stretch: &Stretch, rate: f64, most: usize) -> Vec<Stretch> {
+    let longest = ((BLOCK_S * rate) as usize).min(most);
     // An even length, of which the coarse rate is a whole fraction.
     let unit = 2 * coarse_factor(rate);
     if stretch.n <= longest {
@@ -423,10 +423,14 @@ impl Tile {
             let weight = ops::spectral_weight(rec, psd, length, n, Bins::OneSided, inverse, band)?;
             let scale = 4.0 / (n as f64 * rate);
             ops::weighted_power(rec, templates, (bins, bins), weight, scale as f32, norm, (2, i))?;
-            let c = Correlate { x, weight, templates, rows, stride: bins, keep };
-            let product = ops::correlate(rec, c, m)?;
+            // The series' factors: the data's spectrum over the noise's density, on the bins that this rate holds.
+            let weighted = rec.scratch("weighted spectrum", bins)?;
+            ops::complex_scale(rec, x, weight, 1.0, weighted)?;
+            let factors = rec.scratch("factors", m)?;
+            rec.clear(factors)?;
+            rec.copy(weighted, 0, factors, 0, keep)?;
             let z = rec.scratch("series", rows * m)?;
-            Fft::inverse(m).scale(1.0).record(rec, product, z)?;
+            Fft::inverse(m).scale(1.0).rows(bins, keep).conjugate().factors(factors).record(rec, templates, z)?;
             Ok((psd, x, z))
         };
         let (a, b) = (one(0)?, one(1)?);
@@ -502,7 +506,8 @@ impl<'a> Search<'a> {
                 format!("{rate} Hz cannot hold a signal above {BANK_LOW_HZ} Hz"),
             ));
         }
-        let blocks: Vec<Stretch> = coincident(strains, flag)?.iter().flat_map(|s| blocks(s, rate)).collect();
+        let blocks: Vec<Stretch> =
+            coincident(strains, flag)?.iter().flat_map(|s| blocks(s, rate, usize::MAX)).collect();
         let mut lengths: Vec<usize> = blocks.iter().map(|b| b.n).collect();
         lengths.sort_unstable();
         lengths.dedup();

@@ -161,7 +161,7 @@ struct Cost {
 
 /// Measured on two cores of an AMD EPYC with AVX-512 (`cargo bench --bench dense`): fewer than four channels cost as
 /// four, since the tile's chains are then too few to hide the latency of their additions.
-const NATIVE: Cost = Cost { tile: [4, 16], element: 40.0, doubling: 8.0, product: 70.0 };
+const NATIVE: Cost = Cost { tile: [4, 16], element: 45.0, doubling: 8.0, product: 45.0 };
 /// From bytes: a block goes through memory about ten times as f32, and a GPU does about ten multiply-adds while it moves
 /// a byte; bins are half of the elements and are read twice and written once.
 const GPU: Cost = Cost { tile: TILE, element: 400.0, doubling: 0.0, product: 240.0 };

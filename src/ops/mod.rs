@@ -2,18 +2,16 @@
 //!
 //! Ops never name a device: they choose variants and tile sizes by the recording's capabilities.
 
+mod coincident_peak;
 mod conv1d;
 mod copy2d;
-mod correlate;
 mod elementwise;
 mod event_drive;
 mod fft;
 mod fill;
 mod gemm;
 pub mod lif;
-mod peak;
 mod reduce;
-mod refine;
 mod spectral_weight;
 mod temporal_contrast;
 mod transpose;
@@ -21,9 +19,9 @@ mod triggers;
 mod weighted_power;
 mod welch;
 
+pub use coincident_peak::{CoincidentPeaks, coincident_peak};
 pub use conv1d::{Conv1d, Filters, Method, Padding, conv1d};
 pub use copy2d::{Destination, Source, copy2d, pad_rows};
-pub use correlate::{Correlate, correlate};
 pub use elementwise::{
     Conjugate, abs, add, axpby, complex_abs, complex_axpby, complex_mul, complex_norm_sqr, complex_scale, mul,
     scale_offset, square, sub,
@@ -32,9 +30,7 @@ pub use event_drive::event_drive;
 pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use fill::fill;
 pub use gemm::{Gemm, gemm};
-pub use peak::{CoincidentPeaks, Peaks, coincident_peak, peak};
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
-pub use refine::{REFINED, refine};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
 pub use temporal_contrast::{
     Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,

@@ -198,10 +198,11 @@ unsafe fn whole<V: Lanes>(t: &Tile<'_>) {
 /// A tile for one instruction set.
 pub(super) type Multiply = unsafe fn(&Tile<'_>);
 
-/// The tile for this processor.
+/// The tile for each instruction set that this processor has, the best first.
 ///
-/// Calling it is sound if the tile's pointers reach what [`Tile`] says they do, and nothing else has that output.
-pub(super) fn best() -> Multiply {
+/// Calling one is sound if the tile's pointers reach what [`Tile`] says they do, and nothing else has that output.
+fn available() -> Vec<Multiply> {
+    let mut all: Vec<Multiply> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{__m256, __m512};
@@ -216,11 +217,68 @@ pub(super) fn best() -> Multiply {
             unsafe { whole::<__m256>(t) }
         }
         if is_x86_feature_detected!("avx512f") {
-            return avx512;
+            all.push(avx512);
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return avx2;
+            all.push(avx2);
         }
     }
-    whole::<Plain>
+    all.push(whole::<Plain>);
+    all
+}
+
+/// The best tile for this processor.
+pub(super) fn best() -> Multiply {
+    available()[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_multiplies_every_size() {
+        let terms = 11;
+        let pitch = COLS + 3;
+        let value = |i: usize| ((i * 2_654_435_761) % 1009) as f32 / 504.0 - 1.0;
+        let left: Vec<f32> = (0..terms * ROWS).map(value).collect();
+        let right: Vec<f32> = (0..terms * 5 + COLS).map(|i| value(i + 77)).collect();
+        // Rows of the right side overlap, as the taps of a filter do.
+        let offsets: Vec<usize> = (0..terms).map(|k| k * 5).collect();
+        for multiply in available() {
+            for rows in 1..=ROWS {
+                for cols in 1..=COLS {
+                    for begin in [true, false] {
+                        let mut out = vec![0.5f32; ROWS * pitch];
+                        let start = begin.then(|| std::array::from_fn(|r| r as f32));
+                        let tile = Tile {
+                            left: left.as_ptr(),
+                            right: right.as_ptr(),
+                            offsets: &offsets,
+                            out: out.as_mut_ptr(),
+                            pitch,
+                            rows,
+                            cols,
+                            start,
+                        };
+                        // SAFETY: the vectors above are as long as the tile reads and writes.
+                        unsafe { multiply(&tile) };
+                        for (i, got) in out.iter().enumerate() {
+                            let (r, c) = (i / pitch, i % pitch);
+                            let mut exact = 0.5;
+                            if r < rows && c < cols {
+                                exact = if begin { r as f64 } else { 0.5 };
+                                for k in 0..terms {
+                                    exact += f64::from(left[k * ROWS + r]) * f64::from(right[offsets[k] + c]);
+                                }
+                            }
+                            // Twelve roundings of sums below 19.
+                            let d = (f64::from(*got) - exact).abs();
+                            assert!(d <= 12.0 * 19.0 * 6e-8, "{rows} × {cols}: ({r}, {c}) is {got} for {exact}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Where the matched-filter series of each template is loudest, in one detector or in two.
+//! Where the matched-filter series of each template is loudest in two detectors together.
 
 use std::ops::Range;
 
@@ -10,42 +10,6 @@ use crate::{Error, Result};
 
 /// Samples that a workgroup searches.
 const PART: usize = 4096;
-
-fn parts_of(op: &str, z: Tensor<Complex32>, rows: usize, n: usize, range: &Range<usize>) -> Result<usize> {
-    if rows == 0 || rows.checked_mul(n).is_none_or(|all| all > z.len()) {
-        return Err(Error::invalid(op, format!("{rows} rows of {n} samples in a tensor of {}", z.len())));
-    }
-    if range.is_empty() || range.end > n {
-        return Err(Error::invalid(op, format!("samples {range:?} of rows of {n}")));
-    }
-    Ok(range.len().div_ceil(PART))
-}
-
-/// The peaks of one series a row.
-#[derive(Debug, Clone, Copy)]
-pub struct Peaks {
-    /// Largest |z|² of each part of each row.
-    pub power: Tensor<f32>,
-    /// Its sample.
-    pub at: Tensor<u32>,
-    /// Parts a row.
-    pub parts: usize,
-}
-
-/// The largest |z|² of each row of `n` samples within `range`, in parts of 4096 samples; the first of equals.
-///
-/// # Errors
-/// `InvalidArgument` when the shapes disagree.
-pub fn peak(rec: &mut Recording, z: Tensor<Complex32>, rows: usize, n: usize, range: Range<usize>) -> Result<Peaks> {
-    let parts = parts_of("peak", z, rows, n, &range)?;
-    let power = rec.scratch("peak power", rows * parts)?;
-    let at = rec.scratch("peak sample", rows * parts)?;
-    let params =
-        kernel::peak::Params { n: n as u32, first: range.start as u32, end: range.end as u32, parts: parts as u32 };
-    let args = kernel::peak::Args { z, power, at };
-    rec.dispatch(kernel::peak::dispatch(params, args, (rows * parts) as u64))?;
-    Ok(Peaks { power, at, parts })
-}
 
 /// The joint peaks of two series a row.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +38,15 @@ pub fn coincident_peak(
     range: Range<usize>,
     reach: usize,
 ) -> Result<CoincidentPeaks> {
-    let parts = parts_of("coincident_peak", a, rows, n, &range)?;
-    parts_of("coincident_peak", b, rows, n, &range)?;
+    let size = rows.checked_mul(n);
+    if rows == 0 || size.is_none_or(|size| size > a.len().min(b.len())) {
+        let why = format!("{rows} rows of {n} samples in tensors of {} and {}", a.len(), b.len());
+        return Err(Error::invalid("coincident_peak", why));
+    }
+    if range.is_empty() || range.end > n {
+        return Err(Error::invalid("coincident_peak", format!("samples {range:?} of rows of {n}")));
+    }
+    let parts = range.len().div_ceil(PART);
     if norm.len() < rows * 2 {
         return Err(Error::invalid("coincident_peak", format!("{} norms for {rows} rows of two series", norm.len())));
     }
