@@ -479,6 +479,25 @@ fn an_interrupted_search_stops_soon_and_leaves_nothing() {
     assert!(listed(&folder).is_empty(), "{:?}", listed(&folder));
 }
 
+#[cfg(unix)]
+#[test]
+fn an_interrupt_while_a_large_bank_is_made_ends_at_once() {
+    let args = ["gw", "search", "--device", "cpu", "--bank", "12000"];
+    let child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    let sent = Instant::now();
+    let kill = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+    assert!(kill.success());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(130));
+    assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
+    assert!(
+        out.stdout.is_empty() && out.stderr == b"spikewave: cancelled\n",
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     for args in [&["gw", "info", H1, L1][..], &["gw", "search", "--device", "cpu", "--bank", "4", "--json"]] {
