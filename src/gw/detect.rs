@@ -39,8 +39,11 @@ const LOW_HZ: f64 = 25.0;
 /// Thresholds of the events, in standard deviations of the filter output's change from sample to sample. Gaussian noise
 /// crosses the first about twice a second and filter at 4096 Hz; the loudest noise in 32 s and 64 filters reaches 5.7.
 const THRESHOLDS: [f32; 3] = [3.5, 7.0, 14.0];
-/// What an event at each threshold adds, so that their sum grows as the change itself.
+/// What an event at each threshold adds at [`WEIGHED_HZ`], so that their sum grows as the change itself.
 const WEIGHTS: [f32; 3] = [1.0, 1.0, 2.0];
+/// The sample rate that the weights are for. At twice the rate the same wave crosses a threshold at twice as many samples,
+/// each of which then adds half as much.
+const WEIGHED_HZ: f64 = 4096.0;
 /// Over how long a neuron adds events up, in seconds: a few cycles of a merger.
 const INTEGRATION_S: f64 = 0.003;
 /// What events must add up to for a detector's neuron to fire: more than one lone crossing.
@@ -224,7 +227,8 @@ impl Network {
         ops::temporal_contrast(rec, filtered, 2 * CHIRPS, &encoder, Events::Packed(events))?;
 
         // ON and OFF, of both quadratures.
-        let weights: Vec<f32> = (0..2).flat_map(|_| WEIGHTS.iter().flat_map(|w| [*w, *w])).collect();
+        let weights: Vec<f32> =
+            (0..2).flat_map(|_| WEIGHTS.map(|w| w * (WEIGHED_HZ / rate) as f32)).flat_map(|w| [w, w]).collect();
         let drive = ops::event_drive(rec, events, CHIRPS, n, &weights)?;
         let fired = rec.scratch(format!("{name} spikes"), n * CHIRPS)?;
         population(rec, &integrator(rate, INTEGRATION_S, FIRES_AT))?.run(
