@@ -360,6 +360,19 @@ fn data_that_do_not_go_together_are_refused_in_words() {
 }
 
 #[test]
+fn a_dead_channel_is_refused_and_not_searched() {
+    let [h1, mut l1] = synthetic::bundled().unwrap();
+    let from = l1.values.len() / 2;
+    l1.values[from..].fill(1e-21);
+    for count in [1, 2] {
+        let bank = Templates::Bank(Bank::new(count).unwrap());
+        let error = try_search(&cpu(), [&h1, &l1], &bank).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, Error::InvalidArgument { .. }) && text.contains("dead channel"), "{text}");
+    }
+}
+
+#[test]
 fn a_cancelled_search_stops_and_can_be_run_again() {
     let Some([event, _]) = &*EVENTS else { return };
     let _turn = turn();

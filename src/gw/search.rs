@@ -594,10 +594,7 @@ impl Search<'_> {
         let (rate, block) = (self.rate(), self.blocks[block].clone());
         let conditioned: Vec<Vec<f32>> = (0..2)
             .into_par_iter()
-            .map(|i| {
-                let values = &self.strains[i].values[block.start[i]..][..block.n];
-                Ok(filter::condition(values, rate)?.into_iter().map(|v| v as f32).collect())
-            })
+            .map(|i| condition::condition(&self.strains[i].values[block.start[i]..][..block.n], rate))
             .collect::<Result<_>>()?;
         let ready = self.ready_for(block.n)?;
         let (network, prepared) = &mut ready.network;
@@ -613,7 +610,7 @@ impl Search<'_> {
         self.ready.iter_mut().find(|r| r.n == n).ok_or_else(|| Error::Internal("no recording of this length".into()))
     }
 
-    /// The loudest candidates of a bank in one block, by the coarse pass.
+    /// The candidates of a bank in one block, by the coarse pass; none of a single template, which has no such pass.
     fn coarse(
         &mut self,
         block: usize,
@@ -623,9 +620,7 @@ impl Search<'_> {
     ) -> Result<Vec<Candidate>> {
         let (n, rate, templates) = (self.blocks[block].n, self.rate(), self.templates);
         let bins = n / 2 + 1;
-        let Some((tile, prepared)) = &mut self.ready_for(n)?.tile else {
-            return Ok(vec![Candidate { power: f32::MAX, template: 0, block }]);
-        };
+        let Some((tile, prepared)) = &mut self.ready_for(n)?.tile else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         let mut spectra = vec![Complex32::ZERO; tile.rows * bins];
         for first in (0..templates.count()).step_by(tile.rows) {
@@ -658,26 +653,31 @@ impl Search<'_> {
         let count = self.templates.count();
         let total = count * self.blocks.len();
         let mut candidates = Vec::new();
+        let mut best: Option<Full> = None;
         let mut kept: Option<(usize, Conditioned)> = None;
         for block in 0..self.blocks.len() {
             let data = self.condition(block, control)?;
+            if count == 1 {
+                let full = self.full(0, block, &data, control)?;
+                progress(block + 1, total);
+                if best.as_ref().is_none_or(|b| full.power > b.power) {
+                    best = Some(full);
+                }
+            }
             candidates.extend(self.coarse(block, &data, control, &|done| progress(block * count + done, total))?);
             kept = Some((block, data));
         }
         candidates.sort_by(|a, b| b.power.total_cmp(&a.power).then(a.template.cmp(&b.template)));
         let most = candidates.first().map_or(0.0, |c| c.power);
-        // A single template has one candidate a block, all of which are evaluated at the full rate.
-        let again = if count > 1 { AGAIN_MOST } else { candidates.len() };
         candidates.retain(|c| c.power >= most * AGAIN);
-        candidates.truncate(again);
+        candidates.truncate(AGAIN_MOST);
 
-        let mut best: Option<Full> = None;
         for candidate in &candidates {
             let data = match kept.take() {
                 Some((block, data)) if block == candidate.block => data,
                 _ => self.condition(candidate.block, control)?,
             };
-            let full = self.full(candidate, &data, control)?;
+            let full = self.full(candidate.template, candidate.block, &data, control)?;
             kept = Some((candidate.block, data));
             if best.as_ref().is_none_or(|b| full.power > b.power) {
                 best = Some(full);
@@ -710,10 +710,10 @@ impl Search<'_> {
         })
     }
 
-    /// One candidate at the full rate.
-    fn full(&mut self, candidate: &Candidate, data: &Conditioned, control: &Control<'_>) -> Result<Full> {
-        let (rate, block) = (self.rate(), self.blocks[candidate.block].clone());
-        let spectrum = self.templates.spectrum(candidate.template, block.n, rate)?;
+    /// One template in one block at the full rate.
+    fn full(&mut self, template: usize, block: usize, data: &Conditioned, control: &Control<'_>) -> Result<Full> {
+        let (rate, block) = (self.rate(), self.blocks[block].clone());
+        let spectrum = self.templates.spectrum(template, block.n, rate)?;
         let row: Vec<Complex32> = to_f32(&spectrum).collect();
         let (tile, prepared) = &mut self.ready_for(block.n)?.full;
         let out = prepared.run(&tile.feeds(data, &row), control)?;
@@ -759,7 +759,7 @@ impl Search<'_> {
         }
         let snr = [0, 1].map(|i| z[i].iter().map(|v| v.norm() * norm[i].sqrt()).collect());
         let series = Series { gps_start: block.gps_start, snr, template: spectrum };
-        Ok(Full { power, template: candidate.template, found, coherent, series })
+        Ok(Full { power, template, found, coherent, series })
     }
 }
 
