@@ -1,4 +1,4 @@
-//! The build step against broken shaders, and the house rule that a kernel has a shader and a twin.
+//! The build step against broken shaders, and the house rule that a kernel has a shader, a twin and a test.
 //!
 //! The tests run the very program that cargo ran to build this crate, in a folder of their own.
 
@@ -237,16 +237,34 @@ fn every_defect_is_told_and_not_only_the_first() {
     assert!(!built.errors.contains("b.wgsl"), "{}", built.errors);
 }
 
+/// All Rust files below a folder.
+fn rust_files(folder: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("contracts.rs") {
+            found.push(std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
 #[test]
-fn every_kernel_has_a_shader_and_a_twin() {
+fn every_kernel_has_a_shader_a_twin_and_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let names: BTreeSet<&str> = kernel::ALL.iter().map(|k| k.name).collect();
+    let mut tests = Vec::new();
+    rust_files(&root.join("tests"), &mut tests);
+    let words: BTreeSet<&str> =
+        tests.iter().flat_map(|t| t.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))).collect();
     let lacking = |folder: &str, ending: &str| -> Vec<&str> {
         let has = |name: &&str| root.join(folder).join(format!("{name}.{ending}")).is_file();
         names.iter().copied().filter(|name| !has(name)).collect()
     };
     assert_eq!(lacking("shaders", "wgsl"), [""; 0], "kernels without a shader");
     assert_eq!(lacking("src/device/cpu", "rs"), [""; 0], "kernels without a twin");
+    let untested: Vec<&str> = names.iter().copied().filter(|name| !words.contains(name)).collect();
+    assert_eq!(untested, [""; 0], "kernels that no file in tests/ names");
     let shaders = std::fs::read_dir(root.join("shaders")).unwrap().map(|e| e.unwrap().path());
     let files: BTreeSet<String> = shaders
         .filter(|p| p.extension().is_some_and(|e| e == "wgsl"))

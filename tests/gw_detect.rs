@@ -9,7 +9,7 @@ use spikewave::device::{CancelToken, Choice, Control, Device, DeviceOptions};
 use spikewave::gw::detect::{Detection, Detector};
 use spikewave::gw::search::Created;
 use spikewave::gw::strain::Strain;
-use spikewave::gw::synthetic;
+use spikewave::gw::synthetic::{self, Simulation};
 use spikewave::{Error, Result};
 
 /// One test at a time: they count what the shared devices create.
@@ -170,6 +170,26 @@ fn noise_alone_that_is_the_same_in_no_two_detectors_gives_nothing_loud() {
     let loud = detect(&cpu(), &synthetic::bundled().unwrap()).triggers[0].score;
     let found = detect(&cpu(), &[h1, l1]);
     assert!(found.triggers.iter().all(|t| t.score < 0.5 * loud), "{:?}", found.triggers);
+}
+
+#[test]
+fn long_data_and_other_sample_rates_are_listened_to() {
+    let _turn = turn();
+    for (duration_s, sample_rate_hz, after_s) in [(100, 4096, 61.0), (32, 2048, 16.4), (32, 16384, 16.4)] {
+        let mut simulation = Simulation { duration_s, sample_rate_hz, ..Simulation::bundled() };
+        let injection = simulation.injection.as_mut().unwrap();
+        injection.gps_time = 1_400_000_000.0 + after_s;
+        let expected = injection.gps_time_at(&synthetic::HANFORD);
+        let strains = [synthetic::HANFORD, synthetic::LIVINGSTON].map(|site| simulation.strain(&site).unwrap());
+        let found = detect(&cpu(), &strains);
+        let first = found.triggers.first().expect("a trigger");
+        assert!((first.gps_time - expected).abs() <= 0.020, "{sample_rate_hz} Hz: {first:?}");
+        let edges = f64::from(simulation.duration_s.min(64) as u32) / 8.0;
+        assert!((found.searched_s - (duration_s as f64 - edges)).abs() < 0.01, "{}", found.searched_s);
+        // Blocks overlap: what both have seen is listed once.
+        let same = found.triggers.iter().filter(|t| (t.gps_time - expected).abs() < 0.1).count();
+        assert_eq!(same, 1, "{:?}", found.triggers);
+    }
 }
 
 #[test]

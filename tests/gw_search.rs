@@ -11,7 +11,7 @@ use spikewave::device::{CancelToken, Choice, Control, Device, DeviceOptions};
 use spikewave::gw::bank::Bank;
 use spikewave::gw::search::{Created, Search, SearchResult, Templates};
 use spikewave::gw::strain::{Strain, TemplateFile};
-use spikewave::gw::synthetic;
+use spikewave::gw::synthetic::{self, Simulation};
 use spikewave::{Error, Result};
 
 /// One test at a time: they count what the shared devices create.
@@ -105,6 +105,11 @@ fn search(device: &Device, strains: [&Strain; 2], templates: &Templates) -> Sear
 
 fn cpu() -> Device {
     Device::open(&DeviceOptions { poison: true, ..DeviceOptions::new(Choice::Cpu) }).unwrap()
+}
+
+/// Both detectors' strain.
+fn simulated(simulation: &Simulation) -> [Strain; 2] {
+    [synthetic::HANFORD, synthetic::LIVINGSTON].map(|site| simulation.strain(&site).unwrap())
 }
 
 /// Every number of a result is one.
@@ -327,6 +332,63 @@ fn refusal(strains: [&Strain; 2], templates: &Templates, flag: Option<&str>) -> 
         Err(Error::InvalidArgument { what, why }) => format!("{what}: {why}"),
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("accepted"),
+    }
+}
+
+#[test]
+fn long_data_are_searched_in_blocks_wherever_the_signal_is() {
+    let _turn = turn();
+    let device = cpu();
+    let bank = Templates::Bank(Bank::new(12).unwrap());
+    // 100 s are two blocks of 64 s from 0 and 36 s on, whose tapered ends take 4 s.
+    for after_s in [16.4, 40.0, 50.0, 61.0, 91.3] {
+        let mut simulation = Simulation { duration_s: 100, ..Simulation::bundled() };
+        let injection = simulation.injection.as_mut().unwrap();
+        injection.gps_time = 1_400_000_000.0 + after_s;
+        let expected = injection.gps_time_at(&synthetic::HANFORD);
+        let [h1, l1] = simulated(&simulation);
+        let r = search(&device, [&h1, &l1], &bank);
+        assert_finite(&r);
+        assert!((r.found[0].gps_time - expected).abs() < 0.02 && r.network_snr > 17.0, "{after_s}: {:?}", r.found);
+        assert_eq!(r.created, Created::default());
+        // Once each, though the blocks overlap.
+        assert!((r.searched_s - 100.0).abs() < 0.01, "{}", r.searched_s);
+    }
+}
+
+#[test]
+fn other_sample_rates_are_searched() {
+    let _turn = turn();
+    let bank = Templates::Bank(Bank::new(12).unwrap());
+    for rate in [1024, 2048, 16384] {
+        let simulation = Simulation { sample_rate_hz: rate, ..Simulation::bundled() };
+        let expected = simulation.injection.as_ref().unwrap().gps_time_at(&synthetic::HANFORD);
+        let [h1, l1] = simulated(&simulation);
+        let r = search(&cpu(), [&h1, &l1], &bank);
+        assert!((r.found[0].gps_time - expected).abs() < 0.02 && r.network_snr > 17.0, "{rate} Hz: {:?}", r.found);
+    }
+}
+
+#[test]
+fn what_is_not_strain_is_refused_and_no_nan_comes_out() {
+    let _turn = turn();
+    let [h1, l1] = synthetic::bundled().unwrap();
+    let bank = Templates::Bank(Bank::new(2).unwrap());
+    for value in [0.0, 1e-300, 1e30, f64::MAX] {
+        // An alternating sample is in the band; zero is zero.
+        let values = (0..l1.values.len()).map(|i| if i % 2 == 0 { value } else { -value }).collect();
+        match try_search(&cpu(), [&h1, &Strain { values, ..l1.clone() }], &bank) {
+            Err(Error::InvalidArgument { why, .. }) => {
+                assert!(why.contains("L1") && why.contains("not strain"), "{why}")
+            }
+            other => panic!("{value}: {other:?}"),
+        }
+    }
+    // A constant does not change.
+    let constant = Strain { values: vec![1e-21; l1.values.len()], ..l1 };
+    match try_search(&cpu(), [&h1, &constant], &bank) {
+        Err(Error::InvalidArgument { why, .. }) => assert!(why.contains("not strain"), "{why}"),
+        other => panic!("{other:?}"),
     }
 }
 

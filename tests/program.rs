@@ -323,7 +323,7 @@ fn densities_and_whitened_strain() {
         assert!(bytes.starts_with(b"\x93NUMPY"));
         let samples: f64 = whitened["segments"].as_array().unwrap().iter().map(|s| number(&s["samples"])).sum();
         let header = bytes.len() - 4 * samples as usize;
-        assert!(header >= 64 && header % 64 == 0, "{header}");
+        assert!(header >= 64 && header.is_multiple_of(64), "{header}");
         let values = bytes[header..].chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
         assert!(values.into_iter().all(f32::is_finite));
     }
@@ -477,6 +477,25 @@ fn an_interrupted_search_stops_soon_and_leaves_nothing() {
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(said.ends_with("spikewave: cancelled\n") && stdout.is_empty(), "{said}{stdout}");
     assert!(listed(&folder).is_empty(), "{:?}", listed(&folder));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_while_a_large_bank_is_made_ends_at_once() {
+    let args = ["gw", "search", "--device", "cpu", "--bank", "12000"];
+    let child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    let sent = Instant::now();
+    let kill = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+    assert!(kill.success());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(130));
+    assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
+    assert!(
+        out.stdout.is_empty() && out.stderr == b"spikewave: cancelled\n",
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
 }
 
 #[test]

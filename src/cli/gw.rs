@@ -11,7 +11,7 @@ use spikewave::gw::search::{Search, Templates};
 use spikewave::gw::strain::{Strain, TemplateFile};
 use spikewave::{Error, Result};
 
-use super::{DeviceArgs, interrupt, print, print_json, progress, say};
+use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, say};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -237,7 +237,7 @@ fn search(args: &SearchArgs) -> Result<()> {
     let strains = args.pair.read()?;
     let templates = match &args.template {
         Some(path) => Templates::File(Box::new(TemplateFile::read(path)?)),
-        None => Templates::Bank(Bank::new(args.bank.unwrap_or(256))?),
+        None => Templates::Bank(at_once(|| Bank::new(args.bank.unwrap_or(256)))?),
     };
     if let Some(path) = &args.plot {
         writable(path)?;

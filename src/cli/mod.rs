@@ -10,6 +10,7 @@ mod warmup;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -71,6 +72,17 @@ impl DeviceArgs {
     }
 }
 
+/// Whether Ctrl-C ends the program at once.
+static AT_ONCE: AtomicBool = AtomicBool::new(false);
+
+/// Long work that cannot look at the token of [`interrupt`] and that writes nothing: there Ctrl-C ends the program at once.
+fn at_once<T>(work: impl FnOnce() -> T) -> T {
+    AT_ONCE.store(true, Ordering::Relaxed);
+    let result = work();
+    AT_ONCE.store(false, Ordering::Relaxed);
+    result
+}
+
 /// The token that Ctrl-C cancels. A second Ctrl-C ends the program at once.
 fn interrupt() -> CancelToken {
     static TOKEN: OnceLock<CancelToken> = OnceLock::new();
@@ -79,7 +91,8 @@ fn interrupt() -> CancelToken {
             let token = CancelToken::new();
             let handler = token.clone();
             let installed = ctrlc::set_handler(move || {
-                if handler.is_cancelled() {
+                if handler.is_cancelled() || AT_ONCE.load(Ordering::Relaxed) {
+                    say(&format!("spikewave: {}", Error::Cancelled));
                     std::process::exit(130);
                 }
                 handler.cancel();

@@ -83,27 +83,6 @@ fn narrow(values: &[f64]) -> Result<Vec<f32>> {
     }
 }
 
-/// Strain behind the high-pass, scaled: what a search takes of a stretch without gaps.
-///
-/// # Errors
-/// `InvalidArgument` if a sample is not finite or no strain (above 1e-8), there are fewer than the filter pads, or no
-/// sample changes for a second: of a dead channel no noise can be measured.
-pub fn condition(values: &[f64], sample_rate_hz: f64) -> Result<Vec<f32>> {
-    let mut start = 0;
-    for still in values.chunk_by(|a, b| a == b) {
-        let seconds = still.len() as f64 / sample_rate_hz;
-        if seconds >= 1.0 {
-            let why = format!(
-                "from sample {start} of a stretch on they stand still for {seconds:.1} s, as of a dead channel; \
-                 mark what is no data as NaN"
-            );
-            return Err(Error::invalid("samples", why));
-        }
-        start += still.len();
-    }
-    narrow(&filter::condition(values, sample_rate_hz)?)
-}
-
 /// The density of the strain in these segments by Welch's method on the device. No window crosses from one segment into
 /// the next. `detrend` makes no difference here: the high-pass has removed what it would.
 ///

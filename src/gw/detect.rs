@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::bank::Bank;
 use super::condition;
 use super::plot::{DetectFigure, Spike, TriggerMark};
-use super::search::{Created, LIGHT_TRAVEL_S, Stretch, Templates, blocks, edge, to_f32};
+use super::search::{Created, LIGHT_TRAVEL_S, Stretch, Templates, blocks, conditioned, covered_s, edge, to_f32};
 use super::spectrum::{Average, Symmetry, Welch, Window};
 use super::strain::Strain;
 use crate::device::{Control, Device, Outputs, Prepared};
@@ -343,10 +343,7 @@ impl<'a> Detector<'a> {
                     .collect::<Result<_>>()?;
                 spectra = (n, rows.concat());
             }
-            let strain: Vec<Vec<f32>> = (0..2)
-                .into_par_iter()
-                .map(|d| condition::condition(&self.strains[d].values[block.start[d]..][..n], rate))
-                .collect::<Result<_>>()?;
+            let strain = conditioned(self.strains, block, rate)?;
             let (_, network, prepared) = self
                 .ready
                 .iter_mut()
@@ -368,11 +365,10 @@ impl<'a> Detector<'a> {
             triggers.first().map_or(self.blocks[0].gps_start, |t| (t.gps_time * 10.0).round() / 10.0);
         figure.triggers =
             triggers.iter().map(|t| TriggerMark { gps: t.gps_time, score: t.score, rank: t.rank }).collect();
-        let seconds = |b: &Stretch| (b.n - 2 * edge(b.n)) as f64 / rate;
         Ok(Detection {
             names: self.strains.map(|s| s.detector.clone()),
             triggers,
-            searched_s: self.blocks.iter().map(seconds).sum(),
+            searched_s: covered_s(&self.blocks, rate, edge),
             warmup_s: self.warmup_s,
             run_s,
             peak_bytes: after.memory.peak_bytes,

@@ -38,6 +38,9 @@ const COARSE_HZ: f64 = 1024.0;
 const BLOCK_S: f64 = 64.0;
 /// The shortest stretch that is searched, in seconds: fewer than three windows give no spectrum worth the name.
 const LEAST_S: f64 = 8.0;
+/// A detector whose samples do not change for so long is dead, in seconds: windows in which it is would make its noise
+/// smaller than it is, and the median of mostly dead ones is zero.
+const DEAD_S: f64 = 1.0;
 /// The light's travel time between Hanford and Livingston, in seconds.
 pub const LIGHT_TRAVEL_S: f64 = 0.010;
 /// Templates whose first-pass network power is within this of the loudest are evaluated again at the full rate.
@@ -314,9 +317,55 @@ pub(super) fn blocks(stretch: &Stretch, rate: f64, most: usize) -> Vec<Stretch> 
         .collect()
 }
 
+/// Seconds that blocks in order of time cover together, each without `margin(n)` samples at either end.
+pub(super) fn covered_s(blocks: &[Stretch], rate: f64, margin: impl Fn(usize) -> usize) -> f64 {
+    let (mut sum, mut end) = (0.0, f64::MIN);
+    for block in blocks {
+        let margin = margin(block.n) as f64 / rate;
+        let (from, to) = (block.gps_start + margin, block.gps_start + block.n as f64 / rate - margin);
+        sum += (to - from.max(end)).max(0.0);
+        end = to.max(end);
+    }
+    sum
+}
+
 /// Samples on each side that the taper takes.
 pub(super) fn edge(n: usize) -> usize {
     (n as f64 * TAPER / 2.0).ceil() as usize
+}
+
+/// Both detectors' samples of a block behind the high-pass, in the scale of [`filter::condition`].
+///
+/// # Errors
+/// `InvalidArgument` if they are so small or so large that they cannot be strain (other units), or a sample stands
+/// for [`DEAD_S`].
+pub(super) fn conditioned(strains: [&Strain; 2], block: &Stretch, rate: f64) -> Result<Vec<Vec<f32>>> {
+    let one = |i: usize| -> Result<Vec<f32>> {
+        let strain = strains[i];
+        let raw = &strain.values[block.start[i]..][..block.n];
+        let still = raw.chunk_by(|a, b| a == b).map(<[f64]>::len).max().unwrap_or(0) as f64 / rate;
+        if still >= DEAD_S {
+            let why = format!(
+                "{} after GPS {} is not strain: it stands still for {still:.1} s, a dead channel; mark what is no data as NaN",
+                strain.detector, block.gps_start
+            );
+            return Err(Error::invalid("strain", why));
+        }
+        let values = filter::condition(raw, rate)?;
+        let largest = values.iter().fold(0.0, |most: f64, v| if v.is_finite() { most.max(v.abs()) } else { f64::MAX });
+        // Powers of these and their sums are still normal numbers of f32.
+        if !(1e-12..1e12).contains(&largest) {
+            let why = format!(
+                "{} from GPS {} on is not strain: its largest sample behind the high-pass is {:e}, where 1e-21 is usual",
+                strain.detector,
+                block.gps_start,
+                largest / 2f64.powi(filter::STRAIN_SCALE_LOG2)
+            );
+            return Err(Error::invalid("strain", why));
+        }
+        Ok(values.into_iter().map(|v| v as f32).collect())
+    };
+    (0..2).into_par_iter().map(one).collect()
 }
 
 fn coarse_factor(rate: f64) -> usize {
@@ -493,18 +542,19 @@ impl<'a> Search<'a> {
             let full = (full, device.prepare(&rec).map_err(refuse)?);
             ready.push(Ready { n, network, tile: None, full });
         }
-        let mut rows = TILE.min(templates.count());
-        while many {
-            match prepare_tiles(device, &lengths, rate, rows) {
-                Err(Error::OverBudget { .. } | Error::OutOfMemory { .. } | Error::Unsupported { .. }) if rows > 1 => {
-                    rows /= 2;
+        if many {
+            let mut rows = TILE.min(templates.count());
+            let tiles = loop {
+                match prepare_tiles(device, &lengths, rate, rows) {
+                    Err(Error::OverBudget { .. } | Error::OutOfMemory { .. } | Error::Unsupported { .. })
+                        if rows > 1 =>
+                    {
+                        rows /= 2;
+                    }
+                    other => break other.map_err(refuse)?,
                 }
-                Err(error) => return Err(refuse(error)),
-                Ok(tiles) => {
-                    ready.iter_mut().zip(tiles).for_each(|(ready, tile)| ready.tile = Some(tile));
-                    break;
-                }
-            }
+            };
+            ready.iter_mut().zip(tiles).for_each(|(ready, tile)| ready.tile = Some(tile));
         }
         Ok(Self { device, strains, templates, blocks, ready, warmup_s: started.elapsed().as_secs_f64() })
     }
@@ -592,10 +642,7 @@ impl Search<'_> {
     /// Conditions a block in f64 and runs the recording that makes its densities and spectra.
     fn condition(&mut self, block: usize, control: &Control<'_>) -> Result<Conditioned> {
         let (rate, block) = (self.rate(), self.blocks[block].clone());
-        let conditioned: Vec<Vec<f32>> = (0..2)
-            .into_par_iter()
-            .map(|i| condition::condition(&self.strains[i].values[block.start[i]..][..block.n], rate))
-            .collect::<Result<_>>()?;
+        let conditioned = conditioned(self.strains, &block, rate)?;
         let ready = self.ready_for(block.n)?;
         let (network, prepared) = &mut ready.network;
         let feeds = [network.strain[0].feed(&conditioned[0]), network.strain[1].feed(&conditioned[1])];
@@ -687,7 +734,7 @@ impl Search<'_> {
         let run_s = started.elapsed().as_secs_f64();
         let after = self.device.stats();
         let rate = self.rate();
-        let searched: f64 = self.blocks.iter().map(|b| b.n as f64 / rate).sum();
+        let searched = covered_s(&self.blocks, rate, |_| 0);
         let mut found = best.found;
         for (found, strain) in found.iter_mut().zip(self.strains) {
             found.range_mpc = range_mpc(strain)?;

@@ -1,6 +1,6 @@
 //! The dense kernels on every device, against their twins and f64.
 //! Kernels: unary, binary, complex_scale, complex_abs, complex_binary, reduce, extremum, scan, scan_add, transpose,
-//! copy2d, gemm, conv1d.
+//! copy2d, gemm, conv1d, spectral_product, overlap_save.
 
 #[path = "../common/mod.rs"]
 mod common;
