@@ -178,6 +178,21 @@ fn what_is_not_finite_rests() {
     }
 }
 
+#[test]
+fn a_membrane_far_faster_than_the_step_follows_its_current() {
+    // The current falls to 1/e within the step, and the membrane with it.
+    let params = LifParams {
+        tau_mem: 1e-3.into(),
+        v_threshold: 10.0.into(),
+        synapse: Some(Synapse { tau: 1.0.into(), gain: 1.0.into(), order: CurrentOrder::Updated }),
+        ..LifParams::default()
+    };
+    for device in common::devices() {
+        let v = on(&device, &params, 1, 1, &[1.0]).membrane(0, 0);
+        assert!((v - (-1f32).exp()).abs() < 1e-3, "{v} on {}", device.name());
+    }
+}
+
 /// The neuron in f64, written from its equations and not from the kernel: (spikes, membranes).
 fn oracle(params: &LifParams, steps: usize, current: impl Fn(usize) -> f64) -> (Vec<bool>, Vec<f64>) {
     let at = |p: &PerNeuron| match p {
@@ -200,7 +215,7 @@ fn oracle(params: &LifParams, steps: usize, current: impl Fn(usize) -> f64) -> (
                 let before = i;
                 i = keep(ts) * i + at(&s.gain) * x;
                 let used = if s.order == CurrentOrder::Updated { i } else { before };
-                // P21 of the notes with R = tau/C: the textbook form, singular where the two constants are equal.
+                // The propagator with R = tau/C in its textbook form, singular where the two constants are equal.
                 let beta = ts * tau / (tau - ts);
                 let p21 = r / tau * beta * (-dt / ts).exp() * (dt / beta).exp_m1();
                 if exact { p21 * used } else { dt / tau * r * used }

@@ -22,7 +22,8 @@ impl<T: Elem> Tensor<T> {
     }
 }
 
-/// Cancels runs from another thread; they stop between slices of about 20 ms.
+/// Cancels runs from another thread. On a GPU they stop between slices of about 20 ms, on the native path between
+/// commands.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
@@ -50,7 +51,7 @@ pub struct Control<'a> {
     pub cancel: CancelToken,
     /// Stops it after this long.
     pub timeout: Option<Duration>,
-    /// Called between slices with the elementary operations done and in all.
+    /// Called between slices (native path: commands) with the elementary operations done and in all.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
 }
 

@@ -149,12 +149,6 @@ impl<B> Pool<B> {
     pub(crate) fn release(&self, buffers: Vec<(Slot, B)>) {
         self.lock().put_back(buffers);
     }
-
-    /// Frees everything idle.
-    #[allow(dead_code, reason = "used by the GPU device")]
-    pub(crate) fn trim(&self) {
-        self.lock().trim(u64::MAX);
-    }
 }
 
 impl<B> State<B> {

@@ -58,6 +58,8 @@ const MEMORY_S: f64 = 0.005;
 const SILENT_S: f64 = 0.016;
 /// Windows of time of which the best trigger is kept, in seconds.
 const WINDOW_S: f64 = 1.0 / 16.0;
+/// Samples of them at most: what an invocation looks through grows with the square of the rate, and loops are bounded.
+const WINDOW_MOST: usize = 256;
 /// Budgets that the ops are told of, as powers of two in bytes, the last one first.
 const TOLD_LOG2: std::ops::RangeInclusive<u32> = 20..=30;
 /// A trigger this close to a louder one is the same event, in seconds.
@@ -101,6 +103,11 @@ pub struct Detection {
     pub created: Created,
     /// The picture of it, without title.
     pub figure: DetectFigure,
+}
+
+/// Samples of a window.
+fn window(rate: f64) -> usize {
+    ((WINDOW_S * rate) as usize).clamp(1, WINDOW_MOST)
 }
 
 /// The recording of one block.
@@ -151,9 +158,8 @@ impl Network {
         let words = spike_words(CHIRPS);
         let coincidences = rec.scratch("coincidences", n * words)?;
         neurons.run(rec, n, Drive::Each(sum), Spikes::Packed(coincidences), None)?;
-        let window = (WINDOW_S * rate) as usize;
         let reach = (COINCIDENCE_S * rate) as usize;
-        let triggers = ops::triggers(rec, coincidences, [a.evidence, b.evidence], CHIRPS, range, window.max(1), reach)?;
+        let triggers = ops::triggers(rec, coincidences, [a.evidence, b.evidence], CHIRPS, range, window(rate), reach)?;
         rec.download(triggers.score)?;
         rec.download(triggers.at)?;
         // The spikes themselves, for the picture: bits.
@@ -390,7 +396,7 @@ impl Network {
         let gps = |t: usize| block.gps_start + t as f64 / rate;
         let (scores, at) = (out.get(self.triggers.score)?, out.get(self.triggers.at)?);
         for (i, (score, at)) in scores.iter().zip(at.chunks(3)).enumerate() {
-            let middle = edge(block.n) + ((i as f64 + 0.5) * WINDOW_S * rate) as usize;
+            let middle = edge(block.n) + i * window(rate) + window(rate) / 2;
             figure.score.push((gps(middle), *score));
             if *score > 0.0 {
                 let (h1_time, l1_time) = (gps(at[1] as usize), gps(at[2] as usize));
@@ -448,4 +454,20 @@ fn ranked(mut found: Vec<Trigger>) -> Vec<Trigger> {
         }
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_fit_the_portable_loop_bound_at_every_rate_of_open_data() {
+        for rate in [1024usize, 4096, 16384] {
+            let mut rec = Recording::new("triggers", &Capabilities::default());
+            let spikes = rec.input("spikes", rate * spike_words(CHIRPS)).unwrap();
+            let evidence = ["a", "b"].map(|name| rec.input(name, rate * CHIRPS).unwrap());
+            let (window, reach) = (window(rate as f64), (COINCIDENCE_S * rate as f64) as usize);
+            ops::triggers(&mut rec, spikes, evidence, CHIRPS, 0..rate, window, reach).unwrap();
+        }
+    }
 }

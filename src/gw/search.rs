@@ -38,6 +38,9 @@ const COARSE_HZ: f64 = 1024.0;
 const BLOCK_S: f64 = 64.0;
 /// The shortest stretch that is searched, in seconds: fewer than three windows give no spectrum worth the name.
 const LEAST_S: f64 = 8.0;
+/// A detector whose samples do not change for so long is dead, in seconds: windows in which it is would make its noise
+/// smaller than it is, and the median of mostly dead ones is zero.
+const DEAD_S: f64 = 1.0;
 /// The light's travel time between Hanford and Livingston, in seconds.
 pub const LIGHT_TRAVEL_S: f64 = 0.010;
 /// Templates whose first-pass network power is within this of the loudest are evaluated again at the full rate.
@@ -334,11 +337,21 @@ pub(super) fn edge(n: usize) -> usize {
 /// Both detectors' samples of a block behind the high-pass, in the scale of [`filter::condition`].
 ///
 /// # Errors
-/// `InvalidArgument` if they are so small or so large that they cannot be strain: a constant, or other units.
+/// `InvalidArgument` if they are so small or so large that they cannot be strain (other units), or a sample stands
+/// for [`DEAD_S`].
 pub(super) fn conditioned(strains: [&Strain; 2], block: &Stretch, rate: f64) -> Result<Vec<Vec<f32>>> {
     let one = |i: usize| -> Result<Vec<f32>> {
         let strain = strains[i];
-        let values = filter::condition(&strain.values[block.start[i]..][..block.n], rate)?;
+        let raw = &strain.values[block.start[i]..][..block.n];
+        let still = raw.chunk_by(|a, b| a == b).map(<[f64]>::len).max().unwrap_or(0) as f64 / rate;
+        if still >= DEAD_S {
+            let why = format!(
+                "{} after GPS {} is not strain: it stands still for {still:.1} s, a dead channel; mark what is no data as NaN",
+                strain.detector, block.gps_start
+            );
+            return Err(Error::invalid("strain", why));
+        }
+        let values = filter::condition(raw, rate)?;
         let largest = values.iter().fold(0.0, |most: f64, v| if v.is_finite() { most.max(v.abs()) } else { f64::MAX });
         // Powers of these and their sums are still normal numbers of f32.
         if !(1e-12..1e12).contains(&largest) {
@@ -644,7 +657,7 @@ impl Search<'_> {
         self.ready.iter_mut().find(|r| r.n == n).ok_or_else(|| Error::Internal("no recording of this length".into()))
     }
 
-    /// The loudest candidates of a bank in one block, by the coarse pass.
+    /// The candidates of a bank in one block, by the coarse pass; none of a single template, which has no such pass.
     fn coarse(
         &mut self,
         block: usize,
@@ -654,9 +667,7 @@ impl Search<'_> {
     ) -> Result<Vec<Candidate>> {
         let (n, rate, templates) = (self.blocks[block].n, self.rate(), self.templates);
         let bins = n / 2 + 1;
-        let Some((tile, prepared)) = &mut self.ready_for(n)?.tile else {
-            return Ok(vec![Candidate { power: f32::MAX, template: 0, block }]);
-        };
+        let Some((tile, prepared)) = &mut self.ready_for(n)?.tile else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         let mut spectra = vec![Complex32::ZERO; tile.rows * bins];
         for first in (0..templates.count()).step_by(tile.rows) {
@@ -689,26 +700,31 @@ impl Search<'_> {
         let count = self.templates.count();
         let total = count * self.blocks.len();
         let mut candidates = Vec::new();
+        let mut best: Option<Full> = None;
         let mut kept: Option<(usize, Conditioned)> = None;
         for block in 0..self.blocks.len() {
             let data = self.condition(block, control)?;
+            if count == 1 {
+                let full = self.full(0, block, &data, control)?;
+                progress(block + 1, total);
+                if best.as_ref().is_none_or(|b| full.power > b.power) {
+                    best = Some(full);
+                }
+            }
             candidates.extend(self.coarse(block, &data, control, &|done| progress(block * count + done, total))?);
             kept = Some((block, data));
         }
         candidates.sort_by(|a, b| b.power.total_cmp(&a.power).then(a.template.cmp(&b.template)));
         let most = candidates.first().map_or(0.0, |c| c.power);
-        // A single template has one candidate a block, all of which are evaluated at the full rate.
-        let again = if count > 1 { AGAIN_MOST } else { candidates.len() };
         candidates.retain(|c| c.power >= most * AGAIN);
-        candidates.truncate(again);
+        candidates.truncate(AGAIN_MOST);
 
-        let mut best: Option<Full> = None;
         for candidate in &candidates {
             let data = match kept.take() {
                 Some((block, data)) if block == candidate.block => data,
                 _ => self.condition(candidate.block, control)?,
             };
-            let full = self.full(candidate, &data, control)?;
+            let full = self.full(candidate.template, candidate.block, &data, control)?;
             kept = Some((candidate.block, data));
             if best.as_ref().is_none_or(|b| full.power > b.power) {
                 best = Some(full);
@@ -741,10 +757,10 @@ impl Search<'_> {
         })
     }
 
-    /// One candidate at the full rate.
-    fn full(&mut self, candidate: &Candidate, data: &Conditioned, control: &Control<'_>) -> Result<Full> {
-        let (rate, block) = (self.rate(), self.blocks[candidate.block].clone());
-        let spectrum = self.templates.spectrum(candidate.template, block.n, rate)?;
+    /// One template in one block at the full rate.
+    fn full(&mut self, template: usize, block: usize, data: &Conditioned, control: &Control<'_>) -> Result<Full> {
+        let (rate, block) = (self.rate(), self.blocks[block].clone());
+        let spectrum = self.templates.spectrum(template, block.n, rate)?;
         let row: Vec<Complex32> = to_f32(&spectrum).collect();
         let (tile, prepared) = &mut self.ready_for(block.n)?.full;
         let out = prepared.run(&tile.feeds(data, &row), control)?;
@@ -790,7 +806,7 @@ impl Search<'_> {
         }
         let snr = [0, 1].map(|i| z[i].iter().map(|v| v.norm() * norm[i].sqrt()).collect());
         let series = Series { gps_start: block.gps_start, snr, template: spectrum };
-        Ok(Full { power, template: candidate.template, found, coherent, series })
+        Ok(Full { power, template, found, coherent, series })
     }
 }
 

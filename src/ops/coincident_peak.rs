@@ -29,7 +29,7 @@ pub struct CoincidentPeaks {
 /// `reach` is the light's travel time between the detectors.
 ///
 /// # Errors
-/// `InvalidArgument` when the shapes disagree, or `reach` is too long for the portable loop bound.
+/// `InvalidArgument` when the shapes disagree, or `reach` is longer than the device's loops may visit.
 pub fn coincident_peak(
     rec: &mut Recording,
     (a, b): (Tensor<Complex32>, Tensor<Complex32>),
@@ -51,9 +51,10 @@ pub fn coincident_peak(
         return Err(Error::invalid("coincident_peak", format!("{} norms for {rows} rows of two series", norm.len())));
     }
     // 16 samples an invocation, each with a window of 2·reach + 1.
-    let loops = (PART / 256) * (2 * reach + 1);
-    if loops > rec.capabilities().max_loop as usize {
-        return Err(Error::invalid("coincident_peak", format!("a reach of {reach} samples; at most 1800")));
+    let most = (rec.capabilities().max_loop as usize / (PART / 256)).saturating_sub(1) / 2;
+    if reach > most {
+        let why = format!("a reach of {reach} samples; at most {most} on this device");
+        return Err(Error::invalid("coincident_peak", why));
     }
     let power = rec.scratch("network power", rows * parts)?;
     let at_a = rec.scratch("network peak, first", rows * parts)?;

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// of an encoder, `rows = weight.len()` of them a neuron; returns y `[time, neurons]`, as a population takes its drive.
 ///
 /// # Errors
-/// `InvalidArgument` if a length does not fit.
+/// `InvalidArgument` if a length does not fit, or for more trains a neuron than the device's loops may visit.
 pub fn event_drive(
     rec: &mut Recording,
     events: Tensor<u32>,
@@ -18,7 +18,12 @@ pub fn event_drive(
     weight: &[f32],
 ) -> Result<Tensor<f32>> {
     let (rows, words) = (weight.len(), event_words(time));
-    if neurons == 0 || time == 0 || Some(events.len()) != neurons.checked_mul(rows * words) {
+    let most = rec.capabilities().max_loop as usize / 33;
+    if rows > most {
+        return Err(Error::invalid("event weights", format!("{rows}; at most {most} trains a neuron on this device")));
+    }
+    let size = rows.checked_mul(words).and_then(|n| n.checked_mul(neurons));
+    if neurons == 0 || time == 0 || Some(events.len()) != size {
         let why = format!("{} words for {neurons} neurons × {rows} trains × {words}", events.len());
         return Err(Error::invalid("events", why));
     }

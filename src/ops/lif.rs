@@ -284,8 +284,10 @@ impl LifParams {
             match &self.synapse {
                 // Over the step, ∫ e^{-(dt-s)/tau} e^{-s/tau_syn} ds / tau in place of α = ∫ e^{-(dt-s)/tau} ds / tau.
                 Some(synapse) if !euler => {
-                    let rate = 1.0 / tau - 1.0 / synapse.tau.at(i);
-                    r * dt / tau * (-dt / tau).exp() * phi(rate * dt) / moved(tau)
+                    let z = dt / tau - dt / synapse.tau.at(i);
+                    // Of the two equal forms the one whose exponential cannot overflow.
+                    let (longer, z) = if z > 0.0 { (synapse.tau.at(i), -z) } else { (tau, z) };
+                    r * dt / tau * (-dt / longer).exp() * phi(z) / moved(tau)
                 }
                 _ => r,
             }

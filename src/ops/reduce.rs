@@ -23,6 +23,16 @@ pub enum Reduction {
     Max,
 }
 
+/// Refuses rows of which a workgroup of 256 visits all elements, where that takes an invocation too many iterations.
+pub(super) fn visits(what: &str, elements: usize, rec: &Recording) -> Result<()> {
+    // The tree over the 256 takes a few more.
+    let most = (rec.capabilities().max_loop as usize).saturating_sub(64).saturating_mul(256);
+    if elements > most {
+        return Err(Error::invalid(what, format!("rows of {elements} elements; at most {most} on this device")));
+    }
+    Ok(())
+}
+
 fn one_each<T: Elem>(what: &str, y: Tensor<T>, rows: usize) -> Result<()> {
     if y.len() == rows {
         return Ok(());

@@ -129,7 +129,7 @@ pub fn difference_std(rec: &mut Recording, x: Tensor<f32>, channels: usize, std:
         return Err(Error::invalid("std", format!("{} elements for {channels} channels", std.len())));
     }
     // Three passes, and the trees.
-    let most = (rec.capabilities().max_loop as usize - 64) / 3 * 256;
+    let most = (rec.capabilities().max_loop as usize).saturating_sub(64) / 3 * 256;
     if time > most {
         let (need, have) = (format!("{time} samples a channel"), format!("room for {most}"));
         return Err(Error::Unsupported { what: "difference_std".into(), need, have });

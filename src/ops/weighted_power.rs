@@ -2,6 +2,7 @@
 
 use num_complex::Complex32;
 
+use super::reduce::visits;
 use crate::kernel::{self, Tensor};
 use crate::recording::Recording;
 use crate::{Error, Result};
@@ -10,7 +11,7 @@ use crate::{Error, Result};
 /// w = 1/S(f) and scale = 4Δf, norm·|z|² is the squared signal-to-noise ratio of the unnormalised filter output z.
 ///
 /// # Errors
-/// `InvalidArgument` when the shapes disagree.
+/// `InvalidArgument` when the shapes disagree, or a row has more bins than the device's loops may visit.
 pub fn weighted_power(
     rec: &mut Recording,
     h: Tensor<Complex32>,
@@ -21,7 +22,13 @@ pub fn weighted_power(
     (every, offset): (usize, usize),
 ) -> Result<()> {
     let rows = norm.len().checked_div(every).unwrap_or(0);
-    if rows == 0 || offset >= every || keep == 0 || keep > stride || keep > w.len() || rows * stride > h.len() {
+    if rows == 0
+        || offset >= every
+        || keep == 0
+        || keep > stride
+        || keep > w.len()
+        || rows.saturating_mul(stride) > h.len()
+    {
         let why = format!(
             "{rows} rows of {keep} bins, {stride} apart, in a tensor of {} with {} weights, to every {every}th norm from {offset}",
             h.len(),
@@ -29,6 +36,7 @@ pub fn weighted_power(
         );
         return Err(Error::invalid("weighted_power", why));
     }
+    visits("weighted_power", keep, rec)?;
     let params = kernel::weighted_power::Params {
         stride: stride as u32,
         keep: keep as u32,

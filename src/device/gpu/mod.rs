@@ -187,8 +187,9 @@ impl Gpu {
         let info = device.adapter_info();
         let limits = device.limits();
         adapter::check_floor(&info.name, &limits)?;
-        // A slot is up to an eighth larger than its tensor.
-        let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size / 9 * 8) & !255;
+        // A slot is up to an eighth larger than its tensor. Kernels count in u32, and so do Metal's buffer lengths.
+        let most = limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX));
+        let largest = most.min(limits.max_buffer_size / 9 * 8) & !255;
         let budget = options.memory_budget.unwrap_or(budget);
         let capabilities =
             Capabilities { native: false, max_tensor_bytes: largest, max_loop: MAX_LOOP, budget_bytes: budget };

@@ -10,6 +10,7 @@ use rustfft::FftPlanner;
 
 pub use plan::{Pass, Plan, plan};
 
+use super::reduce::visits;
 use crate::kernel::{Tensor, fft as passes, fft_chirp, fft_peak, fft_real, workgroups};
 use crate::recording::Recording;
 use crate::{Error, Result};
@@ -143,8 +144,8 @@ impl Fft {
     /// beside that of [`record`](Self::record). A NaN counts as larger than every number.
     ///
     /// # Errors
-    /// As [`Self::record`]; `InvalidArgument` for a range that is empty or ends after `n`, and unless `power` and `at`
-    /// have one element a row.
+    /// As [`Self::record`]; `InvalidArgument` for a range that is empty, ends after `n` or is longer than the device's
+    /// loops may visit, and unless `power` and `at` have one element a row.
     pub fn record_peaks(
         self,
         rec: &mut Recording,
@@ -180,6 +181,7 @@ impl Fft {
             let args = fft_peak::Args { x, power, at, factors: self.factors.unwrap_or(none) };
             return rec.dispatch(fft_peak::dispatch(params, args, count as u64).work(operations(n, count)));
         }
+        visits("peak range", range.len(), rec)?;
         let y = rec.scratch("fft.peaks", count * n)?;
         self.record(rec, x, y)?;
         rec.dispatch(fft_peak::dispatch(params, fft_peak::Args { x: y, power, at, factors: none }, count as u64))
