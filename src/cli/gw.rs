@@ -246,7 +246,7 @@ fn search(args: &SearchArgs) -> Result<()> {
     announce(&device);
     let mut search = Search::new(&device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
     let setup_ms = started.elapsed().as_secs_f64() * 1e3 - search.warmup_s * 1e3;
-    let bar = progress(false);
+    let bar = progress();
     bar.set_message("templates");
     let control = Control { cancel, ..Control::default() };
     let result = search.run(&control, &|done, total| {

@@ -25,7 +25,7 @@ pub fn run(args: &DetectArgs) -> Result<()> {
     announce(&device);
     let mut detector = Detector::new(&device, [&strains[0], &strains[1]], args.pair.flag.as_deref())?;
     let setup_ms = (started.elapsed().as_secs_f64() - detector.warmup_s) * 1e3;
-    let bar = progress(false);
+    let bar = progress();
     bar.set_message("stretches of data");
     let control = Control { cancel, ..Control::default() };
     let found = detector.run(&control, &|done, total| {

@@ -106,8 +106,8 @@ fn interrupt() -> CancelToken {
 }
 
 /// A progress bar on a terminal, nothing in a pipe. Shown only when the work takes longer than a blink.
-fn progress(quiet: bool) -> ProgressBar {
-    if quiet || !std::io::stderr().is_terminal() {
+fn progress() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(0);

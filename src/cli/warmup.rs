@@ -22,7 +22,7 @@ pub fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
     announce(&device);
     let recordings = search::recordings(&device, SAMPLES, RATE_HZ)?;
-    let bar = progress(false);
+    let bar = progress();
     bar.set_length(kernel::ALL.len() as u64);
     let report = device.warmup(&recordings.iter().collect::<Vec<_>>(), &|p| {
         bar.set_message(format!("{}: {}", p.stage, p.kernel));

@@ -194,6 +194,12 @@ impl Default for LifParams {
     }
 }
 
+/// Steps that one dispatch of a kernel takes which is serial in time: a step is two to four iterations, and spikes are
+/// packed by 32. A workgroup cannot be cut into slices, and a step takes a GPU up to a microsecond.
+pub(super) fn steps_a_dispatch(rec: &Recording) -> usize {
+    (rec.capabilities().max_loop as usize / 4 / 32 * 32).clamp(32, 1 << 14)
+}
+
 /// The whole steps of a refractory time.
 ///
 /// # Errors
@@ -444,7 +450,7 @@ impl Lif {
         self.run(rec, 1, Drive::Constant(current), spikes, None)
     }
 
-    /// `steps` steps in one dispatch, in several where the device bounds a kernel's loops. `trace`
+    /// `steps` steps, up to 16,384 in one dispatch. `trace`
     /// (`[steps, neurons]`) receives the membrane potential after each step's reset.
     ///
     /// # Errors
@@ -502,8 +508,7 @@ impl Lif {
             spikes,
             trace: unused("no trace", trace)?,
         };
-        // A step is one iteration, and one more when its spikes are packed; packing works on 32 steps.
-        let most = (rec.capabilities().max_loop as usize / 4 / 32 * 32).max(32);
+        let most = steps_a_dispatch(rec);
         for first in (0..steps).step_by(most) {
             let count = most.min(steps - first);
             let params =

@@ -8,7 +8,7 @@
 //! passes over it.
 
 use super::fill;
-use super::lif::ThresholdRule;
+use super::lif::{ThresholdRule, steps_a_dispatch};
 use crate::kernel::{self, Tensor, workgroups};
 use crate::recording::Recording;
 use crate::{Error, Result};
@@ -268,8 +268,7 @@ pub fn step_forward(
         Start::Continue => {}
     }
     let scale = scale(rec, x, channels, encoder.normalise)?;
-    // A tile of 32 samples loops at most 97 times.
-    let most = (rec.capabilities().max_loop as usize / 4 / 32 * 32).max(32);
+    let most = steps_a_dispatch(rec);
     for first in (0..time).step_by(most) {
         let count = most.min(time - first);
         let params = Params {
