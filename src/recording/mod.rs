@@ -78,7 +78,10 @@ pub(crate) enum Command {
 }
 
 /// Commands over tensors, in the order in which they run.
-#[derive(Debug, Clone)]
+///
+/// It cannot be cloned: handles of a copy that went on by itself would be taken for those of the original, whatever
+/// their lengths.
+#[derive(Debug)]
 pub struct Recording {
     id: u32,
     label: String,
@@ -98,6 +101,17 @@ impl Recording {
             capabilities: capabilities.clone(),
             tensors: Vec::new(),
             commands: Vec::new(),
+        }
+    }
+
+    /// What a device keeps of it, and does not add to.
+    pub(crate) fn snapshot(&self) -> Self {
+        Self {
+            id: self.id,
+            label: self.label.clone(),
+            capabilities: self.capabilities.clone(),
+            tensors: self.tensors.clone(),
+            commands: self.commands.clone(),
         }
     }
 

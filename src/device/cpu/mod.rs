@@ -142,7 +142,7 @@ impl Cpu {
     pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
         let plan = recording.plan();
         let buffers = self.shared.pool.lease(&plan, |_, bytes| aligned(bytes, recording.label()))?;
-        let mut prepared = Prepared { shared: self.shared.clone(), recording: recording.clone(), plan, buffers };
+        let mut prepared = Prepared { shared: self.shared.clone(), recording: recording.snapshot(), plan, buffers };
         for (i, tensor) in recording.tensors.iter().enumerate() {
             let handle = AnyTensor { recording: recording.id(), index: i as u32 };
             if let (Content::Constant(bytes) | Content::State(bytes), Some(_)) =

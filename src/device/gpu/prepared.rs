@@ -233,7 +233,7 @@ impl Prepared {
         // From here on, dropping it gives the buffers back.
         let mut prepared = Self {
             shared: shared.clone(),
-            recording: recording.clone(),
+            recording: recording.snapshot(),
             buffers,
             pipelines: Vec::new(),
             bind_groups: Vec::new(),
