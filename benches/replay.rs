@@ -1,9 +1,8 @@
 //! What the executor costs: 1,000 small dispatches replayed, beside a hand-written wgpu loop over the same kernel with
 //! prepared pipelines and bind groups. Both in turn, medians of the pairs; on every adapter.
 //!
-//! The loop has a bind group and a buffer of parameters for each dispatch, the executor one buffer with dynamic offsets,
-//! whatever the number of dispatches. Mesa 25's lavapipe takes about 5 us more for a dynamic offset than for a fixed
-//! one; against a loop with dynamic offsets the executor is even there too.
+//! The loop has a bind group and a buffer of parameters for each dispatch, the executor a bind group for each dispatch
+//! and one buffer with all parameters.
 
 use std::time::{Duration, Instant};
 

@@ -83,7 +83,6 @@ pub(super) fn check_floor(name: &str, limits: &wgpu::Limits) -> Result<()> {
         ("bytes of workgroup memory", limits.max_compute_workgroup_storage_size, 16 << 10),
         ("invocations a workgroup", limits.max_compute_invocations_per_workgroup, 256),
         ("workgroups a dimension", limits.max_compute_workgroups_per_dimension, 65_535),
-        ("dynamic uniform buffers", limits.max_dynamic_uniform_buffers_per_pipeline_layout, 1),
     ];
     match floor.into_iter().find(|(_, have, need)| have < need) {
         Some((what, have, need)) => Err(Error::Unsupported {

@@ -265,17 +265,21 @@ impl Inner {
         if let Some(layout) = layouts.get(&shape) {
             return Ok(layout.clone());
         }
-        let entry = |binding, ty, has_dynamic_offset, min| wgpu::BindGroupLayoutEntry {
+        let entry = |binding, ty, min| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
             // With the least size stated here, wgpu checks it once a bind group and not once a dispatch.
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: wgpu::BufferSize::new(min) },
+            ty: wgpu::BindingType::Buffer {
+                ty,
+                has_dynamic_offset: false,
+                min_binding_size: wgpu::BufferSize::new(min),
+            },
             count: None,
         };
-        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true, super::PARAMS_BYTES)];
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, super::PARAMS_BYTES)];
         for (i, (access, bytes)) in shape.iter().enumerate() {
             let ty = wgpu::BufferBindingType::Storage { read_only: *access == Access::Read };
-            entries.push(entry(i as u32 + 1, ty, false, u64::from(*bytes)));
+            entries.push(entry(i as u32 + 1, ty, u64::from(*bytes)));
         }
         let layout = self.health.create(&self.device, ("a bind group layout", 0), || {
             let bindings = self

@@ -200,12 +200,12 @@ impl Prepared {
         let mut pass = encoder.begin_compute_pass(&descriptor);
         let mut current = None;
         for step in steps {
-            let Step::Dispatch { pipeline, bind_group, params, grid, .. } = step else { continue };
+            let Step::Dispatch { pipeline, bind_group, grid, .. } = step else { continue };
             if current != Some(*pipeline) {
                 pass.set_pipeline(&self.pipelines[*pipeline]);
                 current = Some(*pipeline);
             }
-            pass.set_bind_group(0, &self.bind_groups[*bind_group], &[*params]);
+            pass.set_bind_group(0, &self.bind_groups[*bind_group], &[]);
             pass.dispatch_workgroups(grid[0], grid[1], 1);
         }
     }
