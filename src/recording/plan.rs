@@ -128,7 +128,7 @@ pub fn size_class(bytes: u64) -> u64 {
     bytes.div_ceil(step) * step
 }
 
-/// Bytes of a slice's parameters: the portable alignment of dynamic uniform offsets.
+/// Bytes of a slice's parameters: the portable alignment of uniform offsets.
 pub(crate) const PARAMS_STRIDE: u64 = 256;
 
 /// The status slot is copied to the head of the first readback slot: the count of submissions, and the timestamps.

@@ -142,7 +142,8 @@ impl Cpu {
     pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
         let plan = recording.plan();
         let buffers = self.shared.pool.lease(&plan, |_, bytes| aligned(bytes, recording.label()))?;
-        let mut prepared = Prepared { shared: self.shared.clone(), recording: recording.snapshot(), plan, buffers };
+        let recording_of_run = Arc::new(recording.snapshot());
+        let mut prepared = Prepared { shared: self.shared.clone(), recording: recording_of_run, plan, buffers };
         for (i, tensor) in recording.tensors.iter().enumerate() {
             let handle = AnyTensor { recording: recording.id(), index: i as u32 };
             if let (Content::Constant(bytes) | Content::State(bytes), Some(_)) =
@@ -160,7 +161,8 @@ impl Cpu {
 #[derive(Debug)]
 pub struct Prepared {
     shared: Arc<Shared>,
-    recording: Recording,
+    /// Shared, so that commands can be read while memory is written.
+    recording: Arc<Recording>,
     plan: Plan,
     buffers: Vec<(Slot, Vec<Line>)>,
 }
@@ -198,12 +200,8 @@ impl Prepared {
         let started = Instant::now();
         let mut outputs = Outputs::default();
         let shared = self.shared.clone();
-        // Taken out so that commands can be read while memory is written; put back whatever happens.
-        let total = self.recording.total_work();
-        let commands = std::mem::take(&mut self.recording.commands);
-        let result = shared.threads.install(|| self.execute(&commands, feeds, control, (started, total), &mut outputs));
-        self.recording.commands = commands;
-        result?;
+        let (recording, total) = (self.recording.clone(), self.recording.total_work());
+        shared.threads.install(|| self.execute(&recording.commands, feeds, control, (started, total), &mut outputs))?;
         outputs.timing = Timing { wall: started.elapsed(), device: None };
         Ok(outputs)
     }
