@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use spikewave::device::Control;
 use spikewave::gw::bank::Bank;
-use spikewave::gw::search::{Search, Templates};
+use spikewave::gw::search::{Created, Search, Templates};
 use spikewave::gw::strain::{Strain, TemplateFile};
 use spikewave::{Error, Result};
 
@@ -231,6 +231,43 @@ pub fn announce(device: &spikewave::Device) {
     say(&format!("device: {} ({})", device.name(), device.reason()));
 }
 
+/// What a job took: the same lines for every job.
+pub struct Cost {
+    pub setup_ms: f64,
+    pub warmup_s: f64,
+    pub run_s: f64,
+    pub total_ms: f64,
+    pub peak_bytes: u64,
+    pub budget_bytes: u64,
+    pub created: Created,
+}
+
+impl Cost {
+    pub fn timing(&self) -> Value {
+        json!({
+            "setup_ms": self.setup_ms,
+            "warmup_ms": self.warmup_s * 1e3,
+            "run_ms": self.run_s * 1e3,
+            "total_ms": self.total_ms,
+        })
+    }
+
+    pub fn memory(&self) -> Value {
+        json!({"peak_bytes": self.peak_bytes, "budget_bytes": self.budget_bytes})
+    }
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (setup, warmup, run) = (self.setup_ms, self.warmup_s * 1e3, self.run_s * 1e3);
+        let (peak, budget) = (spikewave::bytes(self.peak_bytes), spikewave::bytes(self.budget_bytes));
+        write!(
+            f,
+            "time: {setup:.0} ms to set up, {warmup:.0} ms to warm up, {run:.0} ms to run; memory: {peak} of {budget}"
+        )
+    }
+}
+
 fn search(args: &SearchArgs) -> Result<()> {
     let started = Instant::now();
     let cancel = interrupt();
@@ -258,7 +295,15 @@ fn search(args: &SearchArgs) -> Result<()> {
     if let Some(path) = &args.plot {
         spikewave::gw::figure::search([&strains[0], &strains[1]], &result, path)?;
     }
-    let stats = device.stats();
+    let cost = Cost {
+        setup_ms,
+        warmup_s: result.warmup_s,
+        run_s: result.run_s,
+        total_ms: started.elapsed().as_secs_f64() * 1e3,
+        peak_bytes: result.peak_bytes,
+        budget_bytes: device.stats().memory.budget_bytes,
+        created: result.created,
+    };
     if args.json {
         let detectors: serde_json::Map<String, Value> = result
             .names
@@ -276,14 +321,9 @@ fn search(args: &SearchArgs) -> Result<()> {
             "template": result.template,
             "searched_s": result.searched_s,
             "template_seconds": result.template_seconds,
-            "timing": {
-                "setup_ms": setup_ms,
-                "warmup_ms": result.warmup_s * 1e3,
-                "run_ms": result.run_s * 1e3,
-                "total_ms": started.elapsed().as_secs_f64() * 1e3,
-            },
-            "memory": {"peak_bytes": result.peak_bytes, "budget_bytes": stats.memory.budget_bytes},
-            "created_after_warmup": result.created,
+            "timing": cost.timing(),
+            "memory": cost.memory(),
+            "created_after_warmup": cost.created,
         }));
     }
     let t = &result.template;
@@ -316,15 +356,7 @@ fn search(args: &SearchArgs) -> Result<()> {
         "template: {:.1} + {:.1} solar masses, spins {:.2} and {:.2} ({}, {} {})\n",
         t.masses[0], t.masses[1], t.spins[0], t.spins[1], t.model, t.source, t.index
     );
-    text += &format!(
-        "time: {:.0} ms to set up, {:.0} ms to warm up, {:.0} ms to run ({:.0} template-seconds a second); memory: {} of {}\n",
-        setup_ms,
-        result.warmup_s * 1e3,
-        result.run_s * 1e3,
-        result.template_seconds / result.run_s,
-        spikewave::bytes(result.peak_bytes),
-        spikewave::bytes(stats.memory.budget_bytes)
-    );
+    text += &format!("{cost}; {:.0} template-seconds a second\n", result.template_seconds / result.run_s);
     if let Some(path) = &args.plot {
         text += &format!("picture: {}\n", path.display());
     }

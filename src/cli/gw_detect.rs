@@ -8,7 +8,7 @@ use spikewave::device::Control;
 use spikewave::gw::detect::Detector;
 use spikewave::gw::plot;
 
-use super::gw::{DetectArgs, announce, writable};
+use super::gw::{Cost, DetectArgs, announce, writable};
 use super::{interrupt, print, print_json, progress};
 
 /// Triggers that the table shows; the JSON has all.
@@ -47,20 +47,23 @@ pub fn run(args: &DetectArgs) -> Result<()> {
         );
         plot::detect(&figure, path)?;
     }
-    let stats = device.stats();
+    let cost = Cost {
+        setup_ms,
+        warmup_s: found.warmup_s,
+        run_s: found.run_s,
+        total_ms: started.elapsed().as_secs_f64() * 1e3,
+        peak_bytes: found.peak_bytes,
+        budget_bytes: device.stats().memory.budget_bytes,
+        created: found.created,
+    };
     if args.json {
         return print_json(&json!({
             "device": device.name(),
             "triggers": found.triggers,
             "searched_s": found.searched_s,
-            "timing": {
-                "setup_ms": setup_ms,
-                "warmup_ms": found.warmup_s * 1e3,
-                "run_ms": found.run_s * 1e3,
-                "total_ms": started.elapsed().as_secs_f64() * 1e3,
-            },
-            "memory": {"peak_bytes": found.peak_bytes, "budget_bytes": stats.memory.budget_bytes},
-            "created_after_warmup": found.created,
+            "timing": cost.timing(),
+            "memory": cost.memory(),
+            "created_after_warmup": cost.created,
         }));
     }
     let mut text = format!(
@@ -94,14 +97,7 @@ pub fn run(args: &DetectArgs) -> Result<()> {
             text += &format!("… and {} quieter ones\n", found.triggers.len() - SHOWN);
         }
     }
-    text += &format!(
-        "\ntime: {:.0} ms to set up, {:.0} ms to warm up, {:.0} ms to run; memory: {} of {}\n",
-        setup_ms,
-        found.warmup_s * 1e3,
-        found.run_s * 1e3,
-        spikewave::bytes(found.peak_bytes),
-        spikewave::bytes(stats.memory.budget_bytes)
-    );
+    text += &format!("\n{cost}\n");
     if let Some(path) = &args.plot {
         text += &format!("picture: {}\n", path.display());
     }
