@@ -7,8 +7,8 @@
 mod common;
 
 use std::f64::consts::TAU;
-use std::path::{Path, PathBuf};
 
+use common::data;
 use num_complex::{Complex32, Complex64};
 use spikewave::Error;
 use spikewave::device::{Control, Device};
@@ -33,18 +33,6 @@ const METHODS: [Method; 3] = [
     Method::Truncated { duration_s: 4.0, high_pass_hz: 20.0 },
     Method::Causal { duration_s: 4.0, high_pass_hz: 20.0 },
 ];
-
-/// The file `name` of the gravitational-wave data, or `None` with a word on stderr when the data are not there.
-fn data(name: &str) -> Option<PathBuf> {
-    let root = std::env::var("SPIKEWAVE_DATA")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data").into());
-    let path = Path::new(&root).join("gw").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there; set SPIKEWAVE_DATA to the folder that holds gw/", path.display());
-    None
-}
 
 /// Normally distributed numbers of variance 1 (a linear congruential generator and Box and Muller's transform).
 fn noise(n: usize, seed: u64) -> Vec<f64> {

@@ -1,12 +1,15 @@
 //! Filters, spectra, whitening and the exact matched filter: against SciPy, against each other, and on real strain.
 
+#[path = "common/data.rs"]
+mod data;
+
+use data::data;
 use spikewave::Error;
 use spikewave::gw::exact::{Peak, SnrSeries, matched_filter};
 use spikewave::gw::filter::{Filter, STRAIN_SCALE_LOG2, condition};
 use spikewave::gw::spectrum::{Average, Psd, Symmetry, Welch, Window};
 use spikewave::gw::strain::{Mask, Segment, Strain, TemplateFile};
 use spikewave::gw::whiten::{Method, whiten, whiten_segments};
-use std::path::{Path, PathBuf};
 
 const RATE: f64 = 4096.0;
 
@@ -74,18 +77,6 @@ const GOLDEN: [Golden; 4] = [
         other_snr: 8.06,
     },
 ];
-
-/// The file `name` of the gravitational-wave data, or `None` with a word on stderr when the data are not there.
-fn data(name: &str) -> Option<PathBuf> {
-    let root = std::env::var("SPIKEWAVE_DATA")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data").into());
-    let path = Path::new(&root).join("gw").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there; set SPIKEWAVE_DATA to the folder that holds gw/", path.display());
-    None
-}
 
 fn std(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / values.len() as f64;

@@ -4,33 +4,15 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{LazyLock, Mutex};
 
+use common::{data, turn};
 use spikewave::device::{CancelToken, Choice, Control, Device, DeviceOptions};
 use spikewave::gw::bank::Bank;
 use spikewave::gw::search::{Created, Search, SearchResult, Templates};
 use spikewave::gw::strain::{Strain, TemplateFile};
 use spikewave::gw::synthetic::{self, Simulation};
 use spikewave::{Error, Result};
-
-/// One test at a time: they count what the shared devices create.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// The file `name` of the gravitational-wave data, or `None` with a word on stderr when the data are not there.
-fn data(name: &str) -> Option<PathBuf> {
-    let root = std::env::var("SPIKEWAVE_DATA")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data").into());
-    let path = Path::new(&root).join("gw").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there; set SPIKEWAVE_DATA to the folder that holds gw/", path.display());
-    None
-}
 
 /// An observed event, and what the reference finds in it.
 struct Event {

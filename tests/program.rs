@@ -3,28 +3,20 @@
 //!
 //! Status: 0 done, 2 arguments, 3 input, 4 no such device, 5 memory, 6 the device failed, 130 interrupted.
 
+#[path = "common/data.rs"]
+mod data;
+
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use data::data;
 use serde_json::Value;
 use spikewave::gw::strain::Strain;
 use spikewave::gw::synthetic;
 use tempfile::TempDir;
-
-/// The file `name` of the gravitational-wave data, or `None` with a word on stderr when the data are not there.
-fn data(name: &str) -> Option<PathBuf> {
-    let root = std::env::var("SPIKEWAVE_DATA")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data").into());
-    let path = Path::new(&root).join("gw").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there; set SPIKEWAVE_DATA to the folder that holds gw/", path.display());
-    None
-}
 
 const H1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/H-H1_SIMULATED_4_V1-1400000000-32.hdf5");
 const L1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/L-L1_SIMULATED_4_V1-1400000000-32.hdf5");

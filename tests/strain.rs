@@ -1,24 +1,15 @@
 //! Strain and template files: the real ones, broken ones, and ones that this crate wrote.
 
+#[path = "common/data.rs"]
+mod data;
+
+use data::data;
 use proptest::prelude::*;
 use spikewave::Error;
 use spikewave::gw::strain::{Mask, Strain, TemplateFile};
-use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 const H1_GW150914: &str = "H-H1_LOSC_4_V2-1126259446-32.hdf5";
-
-/// The file `name` of the gravitational-wave data, or `None` with a word on stderr when the data are not there.
-fn data(name: &str) -> Option<PathBuf> {
-    let root = std::env::var("SPIKEWAVE_DATA")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data").into());
-    let path = Path::new(&root).join("gw").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there; set SPIKEWAVE_DATA to the folder that holds gw/", path.display());
-    None
-}
 
 fn close(a: f64, b: f64, relative: f64) -> bool {
     (a - b).abs() <= relative * b.abs()

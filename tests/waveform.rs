@@ -1,9 +1,12 @@
 //! The waveform model against the template files of the event tutorials, its bank against the real event, and the
 //! bundled simulation against its generator.
 
-use std::path::PathBuf;
+#[path = "common/data.rs"]
+mod data;
+
 use std::sync::LazyLock;
 
+use data::data;
 use num_complex::Complex64;
 use rayon::prelude::*;
 use rustfft::FftPlanner;
@@ -16,18 +19,6 @@ use spikewave::random::Random;
 const RATE: f64 = 4096.0;
 
 static BANK: LazyLock<Bank> = LazyLock::new(|| Bank::new(256).unwrap());
-
-/// A file of the test data, or `None` (said on stderr) when it is absent.
-fn data(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("SPIKEWAVE_DATA")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data")), PathBuf::from);
-    let path = root.join("gw").join(name);
-    if !path.exists() {
-        eprintln!("skipped: {} is absent; set SPIKEWAVE_DATA to the folder of test data", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 fn forward(x: &[f64]) -> Vec<Complex64> {
     let mut x: Vec<Complex64> = x.iter().map(|&x| Complex64::from(x)).collect();

@@ -1,9 +1,13 @@
 //! The devices that tests run on.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
+mod data;
 
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+#[allow(unused_imports, reason = "each test binary uses a part")]
+pub use data::data;
 use spikewave::device::gpu::{self, AdapterReport};
 use spikewave::device::{Choice, Device, DeviceOptions};
 
@@ -52,4 +56,10 @@ pub fn devices() -> Vec<Device> {
     static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
     let options = DeviceOptions { poison: true, ..DeviceOptions::default() };
     DEVICES.get_or_init(|| open_all(&options)).clone()
+}
+
+/// One test at a time: for those that count what the shared devices create.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
