@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::bank::Bank;
 use super::condition;
 use super::plot::{DetectFigure, Spike, TriggerMark};
-use super::search::{Created, LIGHT_TRAVEL_S, Stretch, Templates, blocks, conditioned, covered_s, edge, to_f32};
+use super::search::{Created, LIGHT_TRAVEL_S, Stretch, Templates, conditioned, covered_s, cut, edge, to_f32};
 use super::spectrum::{Average, Symmetry, Welch, Window};
 use super::strain::Strain;
 use crate::device::{Control, Device, Outputs, Prepared};
@@ -269,7 +269,7 @@ struct DetectorTensors {
 pub struct Detector<'a> {
     device: &'a Device,
     strains: [&'a Strain; 2],
-    bank: Bank,
+    templates: Templates,
     blocks: Vec<Stretch>,
     ready: Vec<(usize, Network, Prepared)>,
     /// Seconds that making ready took.
@@ -287,13 +287,9 @@ impl<'a> Detector<'a> {
         if rate * RINGDOWN_S < 2.0 {
             return Err(Error::invalid("sample rate", format!("{rate} Hz is too low for a merger")));
         }
-        let stretches = super::search::coincident(strains, flag)?;
         // The filters' output is the largest tensor: two f32 a chirp and sample.
         let most = device.capabilities().max_tensor_bytes as usize / (2 * CHIRPS * 4);
-        let blocks: Vec<Stretch> = stretches.iter().flat_map(|s| blocks(s, rate, most)).collect();
-        let mut lengths: Vec<usize> = blocks.iter().map(|b| b.n).collect();
-        lengths.sort_unstable();
-        lengths.dedup();
+        let (blocks, lengths) = cut(strains, flag, most)?;
         let record = |budget_bytes: u64| -> Result<Vec<(usize, Network, Recording)>> {
             let capabilities = Capabilities { budget_bytes, ..device.capabilities().clone() };
             let one = |&n: &usize| {
@@ -320,8 +316,8 @@ impl<'a> Detector<'a> {
         for (n, network, rec) in recorded {
             ready.push((n, network, device.prepare(&rec).map_err(|e| e.with_least(least))?));
         }
-        let bank = Bank::new(CHIRPS)?;
-        Ok(Self { device, strains, bank, blocks, ready, warmup_s: started.elapsed().as_secs_f64() })
+        let templates = Templates::Bank(Bank::new(CHIRPS)?);
+        Ok(Self { device, strains, templates, blocks, ready, warmup_s: started.elapsed().as_secs_f64() })
     }
 
     /// Listens to all data.
@@ -335,7 +331,6 @@ impl<'a> Detector<'a> {
         let mut found: Vec<Trigger> = Vec::new();
         let mut figure = DetectFigure { neurons: CHIRPS, ..DetectFigure::default() };
         figure.rasters = self.strains.iter().map(|s| (s.detector.clone(), Vec::new())).collect();
-        let templates = Templates::Bank(self.bank.clone());
         let mut spectra: (usize, Vec<Complex32>) = Default::default();
         let total = self.blocks.len();
         for (i, block) in self.blocks.iter().enumerate() {
@@ -343,7 +338,7 @@ impl<'a> Detector<'a> {
             if spectra.0 != n {
                 let rows: Vec<Vec<Complex32>> = (0..CHIRPS)
                     .into_par_iter()
-                    .map(|k| Ok(to_f32(&templates.spectrum(k, n, rate)?).collect()))
+                    .map(|k| Ok(to_f32(&self.templates.spectrum(k, n, rate)?).collect()))
                     .collect::<Result<_>>()?;
                 spectra = (n, rows.concat());
             }
@@ -359,7 +354,7 @@ impl<'a> Detector<'a> {
                 network.templates.feed(&spectra.1),
             ];
             let out = prepared.run(&feeds, control)?;
-            network.collect(&out, block, rate, &self.bank, &mut found, &mut figure)?;
+            network.collect(&out, block, rate, &self.templates, &mut found, &mut figure)?;
             progress(i + 1, total);
         }
         let run_s = started.elapsed().as_secs_f64();
@@ -389,7 +384,7 @@ impl Network {
         out: &Outputs,
         block: &Stretch,
         rate: f64,
-        bank: &Bank,
+        templates: &Templates,
         found: &mut Vec<Trigger>,
         figure: &mut DetectFigure,
     ) -> Result<()> {
@@ -401,13 +396,12 @@ impl Network {
             if *score > 0.0 {
                 let (h1_time, l1_time) = (gps(at[1] as usize), gps(at[2] as usize));
                 let template = at[0] as usize;
-                let binary = bank.templates()[template].binary();
                 found.push(Trigger {
                     gps_time: h1_time.max(l1_time),
                     rank: 0,
                     score: *score,
                     template,
-                    masses: [binary.mass1, binary.mass2],
+                    masses: templates.describe(template).masses,
                     h1_time,
                     l1_time,
                 });

@@ -298,8 +298,18 @@ pub fn coincident(strains: [&Strain; 2], flag: Option<&str>) -> Result<Vec<Stret
     Ok(out)
 }
 
+/// The blocks of at most `most` samples in which the data that both have are worked on, and their lengths, each once.
+pub(super) fn cut(strains: [&Strain; 2], flag: Option<&str>, most: usize) -> Result<(Vec<Stretch>, Vec<usize>)> {
+    let rate = strains[0].sample_rate_hz;
+    let all: Vec<Stretch> = coincident(strains, flag)?.iter().flat_map(|s| blocks(s, rate, most)).collect();
+    let mut lengths: Vec<usize> = all.iter().map(|b| b.n).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    Ok((all, lengths))
+}
+
 /// Cuts a stretch into blocks of one length, at most `most` samples, that overlap by their tapers.
-pub(super) fn blocks(stretch: &Stretch, rate: f64, most: usize) -> Vec<Stretch> {
+fn blocks(stretch: &Stretch, rate: f64, most: usize) -> Vec<Stretch> {
     let longest = ((BLOCK_S * rate) as usize).min(most);
     // An even length, of which the coarse rate is a whole fraction.
     let unit = 2 * coarse_factor(rate);
@@ -519,11 +529,7 @@ impl<'a> Search<'a> {
                 format!("{rate} Hz cannot hold a signal above {BANK_LOW_HZ} Hz"),
             ));
         }
-        let blocks: Vec<Stretch> =
-            coincident(strains, flag)?.iter().flat_map(|s| blocks(s, rate, usize::MAX)).collect();
-        let mut lengths: Vec<usize> = blocks.iter().map(|b| b.n).collect();
-        lengths.sort_unstable();
-        lengths.dedup();
+        let (blocks, lengths) = cut(strains, flag, usize::MAX)?;
         if let Templates::File(file) = templates
             && file.sample_rate_hz != rate
         {
