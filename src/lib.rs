@@ -26,6 +26,7 @@
 //!
 //! - [`device`]: choosing a device, memory budgets, warmup, and lending one of your own ([`device::Gpu::from_wgpu`]).
 //! - [`ops`]: transforms, convolutions, reductions, spike encoders, neurons.
+//! - [`decode`]: clusterless decoding of position from unsorted spikes.
 //! - [`gw`]: gravitational waves, from strain files to the search and the spiking detector.
 //! - [`kernel`]: the contracts that the build step reflects from the shaders.
 //!
@@ -35,6 +36,7 @@
 
 #![warn(missing_docs)]
 
+pub mod decode;
 pub mod device;
 mod error;
 pub mod gw;
