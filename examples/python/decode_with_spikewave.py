@@ -46,8 +46,9 @@ def log_likelihood(time, decoding, position_time, position, encoding, place_bin_
         session, result = Path(folder, "session.npz"), Path(folder, "log_likelihood.npy")
         np.savez(session, **{name: np.asarray(array) for name, array in arrays.items()})
         program = os.environ.get("SPIKEWAVE", "spikewave")
-        command = [program, "decode", "--data", session, "--output", result, *arguments, *["--local"] * is_local]
-        done = subprocess.run(command, capture_output=True, text=True)
+        what = "--local" if is_local else "--likelihood-only"
+        done = subprocess.run([program, "decode", "--data", session, "--output", result, what, *arguments],
+                              capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(done.stderr.strip())
         return np.load(result)
