@@ -22,6 +22,7 @@ mod fill;
 mod gemm;
 mod lanes;
 mod lif;
+mod marks;
 mod overlap_save;
 mod parallel;
 mod reduce;
