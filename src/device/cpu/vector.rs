@@ -45,6 +45,7 @@ pub(super) trait Vector: Copy {
     unsafe fn sub(self, b: Self) -> Self;
     unsafe fn mul(self, b: Self) -> Self;
     unsafe fn max(self, b: Self) -> Self;
+    unsafe fn min(self, b: Self) -> Self;
     /// `self + a·b`.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
     /// `self − a·b`.
@@ -55,9 +56,9 @@ pub(super) trait Vector: Copy {
     /// Exponent n and mantissa m in [√½, √2) of normal positive numbers: m·2^n.
     unsafe fn split(self) -> (Self, Self);
 
-    /// log2 of normal positive numbers, absolute error 1e-7 and half a unit in the last place.
+    /// log2 of normal positive numbers, and a whole number `plus`; absolute error 1e-7 and half a unit in the last place.
     #[inline(always)]
-    unsafe fn log2(self) -> Self {
+    unsafe fn log2(self, plus: Self) -> Self {
         // SAFETY: the caller's promise.
         unsafe {
             let (n, m) = self.split();
@@ -66,7 +67,7 @@ pub(super) trait Vector: Copy {
             for c in LOG2[..8].iter().rev() {
                 p = Self::splat(*c).add_product(p, t);
             }
-            n.add_product(p, t)
+            n.add(plus).add_product(p, t)
         }
     }
 
@@ -133,6 +134,10 @@ impl Vector for Plain {
         self.zip(b, |a, b| if a > b { a } else { b })
     }
     #[inline(always)]
+    unsafe fn min(self, b: Self) -> Self {
+        self.zip(b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
     unsafe fn add_product(self, a: Self, b: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] + a.0[i] * b.0[i]))
     }
@@ -161,7 +166,7 @@ mod x86 {
     macro_rules! vector {
         (
             $ty:ty, $n:literal, $registers:literal,
-            $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $max:ident, $fma:ident, $fnma:ident,
+            $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $max:ident, $min:ident, $fma:ident, $fnma:ident,
             |$p:ident, $shifted:ident| $scale:expr, |$x:ident| $split:expr
         ) => {
             impl Vector for $ty {
@@ -198,6 +203,10 @@ mod x86 {
                     unsafe { $max(self, b) }
                 }
                 #[inline(always)]
+                unsafe fn min(self, b: Self) -> Self {
+                    unsafe { $min(self, b) }
+                }
+                #[inline(always)]
                 unsafe fn add_product(self, a: Self, b: Self) -> Self {
                     unsafe { $fma(a, b, self) }
                 }
@@ -230,6 +239,7 @@ mod x86 {
         _mm256_sub_ps,
         _mm256_mul_ps,
         _mm256_max_ps,
+        _mm256_min_ps,
         _mm256_fmadd_ps,
         _mm256_fnmadd_ps,
         |p, t| {
@@ -254,6 +264,7 @@ mod x86 {
         _mm512_sub_ps,
         _mm512_mul_ps,
         _mm512_max_ps,
+        _mm512_min_ps,
         _mm512_fmadd_ps,
         _mm512_fnmadd_ps,
         |p, t| {
@@ -317,7 +328,7 @@ mod tests {
     unsafe fn logarithms<V: Vector>(x: &[f32], y: &mut [f32]) {
         for at in (0..x.len()).step_by(V::N) {
             // SAFETY: the test gives whole vectors.
-            unsafe { V::load(x.as_ptr().add(at)).log2().store(y.as_mut_ptr().add(at)) };
+            unsafe { V::load(x.as_ptr().add(at)).log2(V::splat(0.0)).store(y.as_mut_ptr().add(at)) };
         }
     }
     for_each_instruction_set! { fn best_log2(x: &[f32], y: &mut [f32]) = logarithms }
