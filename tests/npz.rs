@@ -133,7 +133,8 @@ fn what_is_asked_and_not_there_is_named() {
 
 #[test]
 fn headers_that_claim_more_than_there_is_are_refused_before_memory_is_taken() {
-    let claim = |shape: &str| with_header(&format!("{{'descr':'<f8','fortran_order':False,'shape':{shape}}}"), &[0; 16]);
+    let claim =
+        |shape: &str| with_header(&format!("{{'descr':'<f8','fortran_order':False,'shape':{shape}}}"), &[0; 16]);
     for shape in ["(1000000000000,)", "(3,)", "(1,)", "(99999999999999999999,)", "(4294967296, 4294967296, 16)"] {
         for options in [stored(), deflated()] {
             let mut npz = open(archive(&[("a.npy", &claim(shape))], options)).unwrap();

@@ -189,21 +189,18 @@ impl NpyRows {
         (self.rows, self.columns)
     }
 
-    /// The rows of a range, row-major, into `out`, whose content is replaced.
+    /// The rows of a range into `out` (rows × columns).
     ///
-    /// Errors: [`Error::InvalidArgument`] for rows that there are not; [`Error::File`] if they cannot be read.
-    pub fn read(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
-        if rows.start > rows.end || rows.end > self.rows {
-            return Err(Error::invalid("rows", format!("{rows:?} of {}", self.rows)));
+    /// Errors: [`Error::InvalidArgument`] for rows that there are not, or an `out` of another size; [`Error::File`] if
+    /// they cannot be read.
+    pub fn read(&mut self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        if rows.start > rows.end || rows.end > self.rows || out.len() != rows.len() * self.columns {
+            let why = format!("{rows:?} of {} into room for {} numbers", self.rows, out.len());
+            return Err(Error::invalid("rows", why));
         }
         let cannot = |e: std::io::Error| Error::file(&self.path, format_args!("cannot be read ({e})"));
         let at = self.start + 4 * (rows.start as u64 * self.columns as u64);
         self.file.seek(SeekFrom::Start(at)).map_err(cannot)?;
-        out.clear();
-        let count = rows.len() * self.columns;
-        let bytes = 4 * count as u64;
-        out.try_reserve(count).map_err(|_| Error::OutOfMemory { bytes, what: "rows of a file".into() })?;
-        out.resize(count, 0.0);
         self.file.read_exact(bytemuck::cast_slice_mut(out)).map_err(cannot)?;
         if cfg!(target_endian = "big") {
             out.iter_mut().for_each(|v| *v = f32::from_bits(v.to_bits().swap_bytes()));
@@ -257,11 +254,11 @@ mod tests {
         write(&path, &[4, 3], &values).unwrap();
         let mut rows = NpyRows::open(&path).unwrap();
         assert_eq!(rows.shape(), (4, 3));
-        let mut out = vec![9.0; 100];
+        let mut out = [9.0; 6];
         rows.read(1..3, &mut out).unwrap();
         assert_eq!(out, values[3..9]);
-        rows.read(4..4, &mut out).unwrap();
-        assert!(out.is_empty() && rows.read(3..5, &mut out).is_err());
+        rows.read(4..4, &mut []).unwrap();
+        assert!(rows.read(3..5, &mut out).is_err() && rows.read(1..2, &mut out).is_err());
         write(&path, &[12], &values).unwrap();
         assert!(NpyRows::open(&path).unwrap_err().to_string().contains("rows and columns"));
         write(&path, &[4, 3], &[0.0f64; 12]).unwrap();

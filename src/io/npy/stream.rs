@@ -190,10 +190,7 @@ impl NpyStream {
         if self.done != self.rows {
             return Err(Error::invalid("rows", format!("{} of {} are written", self.done, self.rows)));
         }
-        self.file
-            .sync_all()
-            .and_then(|()| std::fs::rename(&self.partial, &self.path))
-            .map_err(|e| self.failed(&e))?;
+        self.file.sync_all().and_then(|()| std::fs::rename(&self.partial, &self.path)).map_err(|e| self.failed(&e))?;
         // A journal without its file is begun anew.
         _ = std::fs::remove_file(&self.journal_path);
         Ok(())
