@@ -98,33 +98,11 @@ impl NpyStream {
             Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => false,
             Err(e) => return Err(unread(e)),
         };
-        // Everything up to the first line or the first rows that are not whole.
-        let mut done = 0;
-        let mut row = vec![0u8; 4 * self.columns];
-        'lines: while whole_header {
-            line.clear();
-            if journal.read_line(&mut line).is_err() || !line.ends_with('\n') {
-                break;
-            }
-            let mut words = line.split_whitespace();
-            let until = words.next().and_then(|w| w.parse::<usize>().ok()).filter(|n| *n > done && *n <= self.rows);
-            let sign = words.next().and_then(|w| u64::from_str_radix(w, 16).ok());
-            let (Some(until), Some(sign)) = (until, sign) else { break };
-            let mut found = Fingerprint::default();
-            for _ in done..until {
-                match file.read_exact(&mut row) {
-                    Ok(()) => row.chunks_exact(4).for_each(|b| found.word(word(b))),
-                    Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => break 'lines,
-                    Err(e) => return Err(unread(e)),
-                }
-            }
-            if found.value() != sign {
-                break;
-            }
-            done = until;
-            journal_end += line.len() as u64;
+        if whole_header {
+            let (done, bytes) = whole_rows(&mut file, &mut journal, self.rows, self.columns).map_err(unread)?;
+            self.done = done;
+            journal_end += bytes;
         }
-        self.done = done;
         self.cut(header, journal_end).map_err(|e| self.failed(&e))
     }
 
@@ -194,6 +172,41 @@ impl NpyStream {
         // A journal without its file is begun anew.
         _ = std::fs::remove_file(&self.journal_path);
         Ok(())
+    }
+}
+
+/// Rows up to the first line or the first rows that are not whole, and the bytes of the lines that vouch for them.
+fn whole_rows(
+    file: &mut impl Read,
+    journal: &mut impl BufRead,
+    rows: usize,
+    columns: usize,
+) -> std::io::Result<(usize, u64)> {
+    let (mut done, mut bytes) = (0, 0);
+    let mut line = String::new();
+    let mut row = vec![0u8; 4 * columns];
+    loop {
+        line.clear();
+        if journal.read_line(&mut line).is_err() || !line.ends_with('\n') {
+            return Ok((done, bytes));
+        }
+        let mut words = line.split_whitespace();
+        let until = words.next().and_then(|w| w.parse::<usize>().ok()).filter(|n| *n > done && *n <= rows);
+        let sign = words.next().and_then(|w| u64::from_str_radix(w, 16).ok());
+        let (Some(until), Some(sign)) = (until, sign) else { return Ok((done, bytes)) };
+        let mut found = Fingerprint::default();
+        for _ in done..until {
+            match file.read_exact(&mut row) {
+                Ok(()) => row.chunks_exact(4).for_each(|b| found.word(word(b))),
+                Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok((done, bytes)),
+                Err(e) => return Err(e),
+            }
+        }
+        if found.value() != sign {
+            return Ok((done, bytes));
+        }
+        done = until;
+        bytes += line.len() as u64;
     }
 }
 
