@@ -14,3 +14,8 @@ pub mod simulate;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
 pub use session::Session;
+mod density;
+mod model;
+
+pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
+pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
