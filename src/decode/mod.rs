@@ -9,5 +9,11 @@
 //! activity using a marked point process filter", Neural Computation 27 (2015), doi:10.1162/NECO_a_00744.
 
 mod data;
+mod density;
+mod model;
+mod session;
+pub mod simulate;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
+pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
+pub use session::Session;
