@@ -9,10 +9,6 @@ pub(super) const LANES: usize = 32;
 /// Encoding spikes of a block: a block of kernels of [`LANES`] spikes fills two thirds of a first-level cache.
 pub(super) const BLOCK: usize = 256;
 
-/// One spike of the tile table: (first slot, slots, first encoding spike, encoding spikes), (first vector of `encoding`,
-/// vectors a spike, bits of the constant, electrode).
-pub(super) type TileOf<'a> = &'a [[u32; 4]];
-
 /// The decoding spikes of one electrode that a task takes, and its encoding spikes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Task {
@@ -27,7 +23,7 @@ pub(super) struct Task {
     quads: usize,
 }
 
-/// The electrodes of a tile table in tasks of at most `most` spikes (a multiple of [`LANES`]), fewer where that keeps
+/// The electrodes of a tile table (two rows a tile, see `shaders/kde.wgsl`) in tasks of at most `most` spikes (a multiple of [`LANES`]), fewer where that keeps
 /// all threads busy. Results do not depend on the cut.
 pub(super) fn tasks(tiles: &[[u32; 4]], most: usize) -> Vec<Task> {
     let mut whole: Vec<Task> = Vec::new();

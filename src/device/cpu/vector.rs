@@ -43,7 +43,6 @@ pub(super) trait Vector: Copy {
     unsafe fn store(self, at: *mut f32);
     unsafe fn add(self, b: Self) -> Self;
     unsafe fn sub(self, b: Self) -> Self;
-    unsafe fn mul(self, b: Self) -> Self;
     unsafe fn max(self, b: Self) -> Self;
     unsafe fn min(self, b: Self) -> Self;
     /// `self + a·b`.
@@ -126,10 +125,6 @@ impl Vector for Plain {
         self.zip(b, |a, b| a - b)
     }
     #[inline(always)]
-    unsafe fn mul(self, b: Self) -> Self {
-        self.zip(b, |a, b| a * b)
-    }
-    #[inline(always)]
     unsafe fn max(self, b: Self) -> Self {
         self.zip(b, |a, b| if a > b { a } else { b })
     }
@@ -166,7 +161,7 @@ mod x86 {
     macro_rules! vector {
         (
             $ty:ty, $n:literal, $registers:literal,
-            $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $max:ident, $min:ident, $fma:ident, $fnma:ident,
+            $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $max:ident, $min:ident, $fma:ident, $fnma:ident,
             |$p:ident, $shifted:ident| $scale:expr, |$x:ident| $split:expr
         ) => {
             impl Vector for $ty {
@@ -193,10 +188,6 @@ mod x86 {
                 #[inline(always)]
                 unsafe fn sub(self, b: Self) -> Self {
                     unsafe { $sub(self, b) }
-                }
-                #[inline(always)]
-                unsafe fn mul(self, b: Self) -> Self {
-                    unsafe { $mul(self, b) }
                 }
                 #[inline(always)]
                 unsafe fn max(self, b: Self) -> Self {
@@ -237,7 +228,6 @@ mod x86 {
         _mm256_storeu_ps,
         _mm256_add_ps,
         _mm256_sub_ps,
-        _mm256_mul_ps,
         _mm256_max_ps,
         _mm256_min_ps,
         _mm256_fmadd_ps,
@@ -262,7 +252,6 @@ mod x86 {
         _mm512_storeu_ps,
         _mm512_add_ps,
         _mm512_sub_ps,
-        _mm512_mul_ps,
         _mm512_max_ps,
         _mm512_min_ps,
         _mm512_fmadd_ps,
