@@ -43,6 +43,7 @@ pub mod gw;
 pub mod io;
 pub mod kernel;
 pub mod ops;
+mod plot;
 pub mod random;
 pub mod recording;
 

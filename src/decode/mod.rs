@@ -10,5 +10,11 @@
 
 mod data;
 pub mod state_space;
+mod density;
+mod model;
+mod session;
+pub mod simulate;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
+pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
+pub use session::Session;

@@ -5,18 +5,15 @@
 //! what is empty or not finite is left out, and a panel without data says so. The font has Latin, Greek and Cyrillic
 //! letters and common signs; any other character becomes a box.
 
-use crate::io::write_atomically;
-use crate::{Error, Result};
-use ab_glyph::{Font, FontRef, Glyph, PxScale, ScaleFont, point};
+use crate::Result;
+use crate::plot::{
+    Anchor, Axes, Canvas, Dot, HEADER, INK, LABEL, Rgb, SOFT_INK, TICK, WIDTH, colour_map, has_values, seconds, signed,
+    significant, within,
+};
 use rayon::prelude::*;
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex32;
-use std::io::Write;
 use std::path::Path;
-use tiny_skia::{
-    Color, FillRule, LineCap, LineJoin, Mask, Paint, PathBuilder, Pixmap, PremultipliedColorU8, Rect, Stroke,
-    StrokeDash, Transform,
-};
 
 /// What a search found in one detector.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -97,30 +94,16 @@ pub struct DetectFigure {
     pub triggers: Vec<TriggerMark>,
 }
 
-type Rgb = [u8; 3];
-
-const INK: Rgb = [33, 37, 41];
-const SOFT_INK: Rgb = [95, 102, 110];
-const GRID: Rgb = [228, 231, 235];
 const NOISE: Rgb = [158, 165, 174];
 const ON: Rgb = [214, 69, 44];
 const OFF: Rgb = [37, 99, 176];
 const COINCIDENCE: Rgb = [106, 61, 154];
 const MARK: Rgb = [230, 138, 0];
 
-const TITLE: f32 = 31.0;
-const SUBTITLE: f32 = 20.0;
-const HEADER: f32 = 21.0;
-const LABEL: f32 = 17.5;
-const TICK: f32 = 16.0;
-
-/// Width of the smallest picture, in pixels.
-const WIDTH: f32 = 1600.0;
-
 /// Draws strain with template, signal-to-noise ratio and a time–frequency map for each detector, into a PNG file.
 ///
 /// The map is a constant-Q transform of the whitened strain (Chatterji et al., Class. Quantum Grav. 21 S1809, 2004),
-/// as energy over its mean in noise. Errors: [`Error::File`] when `path` cannot be written; then nothing is left of it.
+/// as energy over its mean in noise. Errors: [`Error::File`](crate::Error::File) when `path` cannot be written; then nothing is left of it.
 pub fn search(figure: &SearchFigure, path: &Path) -> Result<()> {
     const LEFT: f32 = 12.0;
     const RIGHT: f32 = 108.0;
@@ -238,7 +221,7 @@ pub fn search(figure: &SearchFigure, path: &Path) -> Result<()> {
 
 /// Draws ON and OFF spikes, coincidences and score with the ranked triggers, into a PNG file.
 ///
-/// Errors: [`Error::File`] when `path` cannot be written; then nothing is left of it.
+/// Errors: [`Error::File`](crate::Error::File) when `path` cannot be written; then nothing is left of it.
 pub fn detect(figure: &DetectFigure, path: &Path) -> Result<()> {
     const TOP: f32 = 142.0;
     const GAP: f32 = 18.0;
@@ -290,9 +273,9 @@ pub fn detect(figure: &DetectFigure, path: &Path) -> Result<()> {
             let axes = Axes::new([left, top, width, raster_height], span, (0.0, neurons));
             axes.background(&mut canvas);
             if zoom {
-                axes.mark_triggers(&mut canvas, &triggers, figure.reference_gps);
+                mark_triggers(&mut canvas, &axes, &triggers, figure.reference_gps);
             }
-            axes.raster(&mut canvas, spikes, |s| if s.on { ON } else { OFF });
+            axes.raster(&mut canvas, dots(spikes, |s| if s.on { ON } else { OFF }));
             let label = format!("{name} neuron");
             axes.frame(&mut canvas, None, if zoom { "" } else { &label });
             axes.legend(&mut canvas, &[("ON", ON), ("OFF", OFF)]);
@@ -304,9 +287,9 @@ pub fn detect(figure: &DetectFigure, path: &Path) -> Result<()> {
         let axes = Axes::new([left, top, width, 0.6 * raster_height], span, (0.0, neurons));
         axes.background(&mut canvas);
         if zoom {
-            axes.mark_triggers(&mut canvas, &triggers, figure.reference_gps);
+            mark_triggers(&mut canvas, &axes, &triggers, figure.reference_gps);
         }
-        axes.raster(&mut canvas, &coincidences, |_| COINCIDENCE);
+        axes.raster(&mut canvas, dots(&coincidences, |_| COINCIDENCE));
         axes.frame(&mut canvas, None, if zoom { "" } else { "neuron" });
         axes.legend(&mut canvas, &[("coincidences", COINCIDENCE)]);
         if coincidences.is_empty() {
@@ -317,7 +300,7 @@ pub fn detect(figure: &DetectFigure, path: &Path) -> Result<()> {
         let axes = Axes::new([left, top, width, score_height], span, scores);
         axes.background(&mut canvas);
         if zoom {
-            axes.mark_triggers(&mut canvas, &triggers, figure.reference_gps);
+            mark_triggers(&mut canvas, &axes, &triggers, figure.reference_gps);
         }
         let visible = within(score.iter().copied(), span);
         axes.trace(&mut canvas, &visible, COINCIDENCE, if zoom { 2.2 } else { 1.6 });
@@ -357,18 +340,19 @@ fn shifted(spikes: &[Spike], reference: f64) -> Vec<Spike> {
     spikes.iter().map(|s| Spike { gps: s.gps - reference, ..*s }).collect()
 }
 
+fn dots(spikes: &[Spike], colour: impl Fn(&Spike) -> Rgb) -> impl Iterator<Item = Dot> {
+    spikes.iter().map(move |s| Dot { x: s.gps, y: s.neuron as f64 + 0.5, colour: colour(s) })
+}
+
+fn mark_triggers(canvas: &mut Canvas, axes: &Axes, triggers: &[TriggerMark], reference: f64) {
+    for trigger in triggers.iter().take(10) {
+        axes.vertical(canvas, trigger.gps - reference, MARK);
+    }
+}
+
 /// Times and values of a regularly sampled series.
 fn samples(values: &[f32], start: f64, rate: f64) -> impl Iterator<Item = (f64, f32)> {
     values.iter().enumerate().map(move |(i, &v)| (start + i as f64 / rate, v))
-}
-
-/// The points inside a span of time.
-fn within(points: impl Iterator<Item = (f64, f32)>, span: (f64, f64)) -> Vec<(f64, f32)> {
-    points.filter(|p| p.0 >= span.0 && p.0 <= span.1).collect()
-}
-
-fn has_values(points: &[(f64, f32)]) -> bool {
-    points.iter().any(|p| p.1.is_finite())
 }
 
 fn detector_colour(name: &str, index: usize) -> Rgb {
@@ -384,68 +368,6 @@ fn detector_colour(name: &str, index: usize) -> Rgb {
 fn time_label(reference: f64) -> String {
     let text = format!("{reference:.4}");
     format!("seconds from GPS {}", text.trim_end_matches('0').trim_end_matches('.'))
-}
-
-fn with_minus(text: String) -> String {
-    text.replace('-', "\u{2212}")
-}
-
-fn signed(value: f64, decimals: usize) -> String {
-    with_minus(format!("{value:+.decimals$}"))
-}
-
-fn significant(value: f64) -> String {
-    let digits = if value == 0.0 { 0 } else { (2 - value.abs().log10().floor() as i32).clamp(0, 6) as usize };
-    with_minus(format!("{value:.digits$}"))
-}
-
-fn seconds(duration: f64) -> String {
-    format!("{} s", significant(duration))
-}
-
-/// Round values between two bounds, about `count` of them.
-fn round_values(low: f64, high: f64, count: f64) -> Vec<f64> {
-    let rough = (high - low) / count;
-    if !rough.is_finite() || rough <= 0.0 {
-        return Vec::new();
-    }
-    let decade = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * decade).into_iter().find(|s| *s >= rough).unwrap_or(10.0 * decade);
-    let first = (low / step - 1e-9).ceil();
-    (0..100).map(|i| (first + f64::from(i)) * step).take_while(|v| *v <= high + 1e-9 * step).collect()
-}
-
-/// The labels of ticks: as many decimals as their distance needs, or powers of ten.
-fn tick_labels(ticks: &[f64]) -> Vec<String> {
-    let step = ticks.windows(2).map(|w| w[1] - w[0]).fold(f64::INFINITY, f64::min);
-    if !step.is_finite() {
-        return ticks.iter().map(|&v| significant(v)).collect();
-    }
-    let decimals = (-step.log10() - 1e-9).ceil().max(0.0) as usize;
-    let long = decimals > 5 || ticks.iter().any(|v| v.abs() >= 1e6);
-    let label = |&v: &f64| match v {
-        _ if v.abs() < 1e-9 * step => "0".to_string(),
-        _ if long => with_minus(format!("{v:.1e}")),
-        _ => with_minus(format!("{v:.decimals$}")),
-    };
-    ticks.iter().map(label).collect()
-}
-
-/// Dark blue over green to pale yellow, with lightness rising all the way: readable in grey and without red or green.
-fn colour_map(level: f32) -> Rgb {
-    const STOPS: [[f32; 3]; 7] = [
-        [16.0, 12.0, 52.0],
-        [42.0, 40.0, 110.0],
-        [34.0, 86.0, 140.0],
-        [24.0, 131.0, 140.0],
-        [52.0, 173.0, 114.0],
-        [156.0, 209.0, 62.0],
-        [252.0, 240.0, 120.0],
-    ];
-    let x = if level.is_finite() { level.clamp(0.0, 1.0) } else { 0.0 } * (STOPS.len() - 1) as f32;
-    let i = (x as usize).min(STOPS.len() - 2);
-    let f = x - i as f32;
-    std::array::from_fn(|c| (STOPS[i][c] + f * (STOPS[i + 1][c] - STOPS[i][c])).round() as u8)
 }
 
 /// Energy of a series over time and logarithmic frequency, over its mean in noise.
@@ -524,362 +446,5 @@ impl ConstantQ {
         let (u, v) = ((x - i as f32).clamp(0.0, 1.0), (y - j as f32).clamp(0.0, 1.0));
         let row = |j: usize| self.energy[j][i] * (1.0 - u) + self.energy[j][i + 1] * u;
         row(j) * (1.0 - v) + row(j + 1) * v
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Anchor {
-    Start,
-    Middle,
-    End,
-}
-
-/// An opaque picture with the strokes and letters that the figures need.
-struct Canvas {
-    pixmap: Pixmap,
-    font: FontRef<'static>,
-}
-
-impl Canvas {
-    fn new(width: f32, height: f32) -> Result<Self> {
-        let font = FontRef::try_from_slice(include_bytes!("../../assets/fonts/OpenSans-Regular.ttf"))
-            .map_err(|e| Error::Internal(format!("the bundled font is damaged ({e})")))?;
-        let mut pixmap = Pixmap::new(width as u32, height as u32).ok_or_else(|| {
-            Error::invalid("figure", format!("{width} by {height} pixels are too many for a picture"))
-        })?;
-        pixmap.fill(Color::WHITE);
-        Ok(Self { pixmap, font })
-    }
-
-    fn width(&self) -> f32 {
-        self.pixmap.width() as f32
-    }
-
-    /// The PNG file, whole or not at all.
-    fn save(self, path: &Path) -> Result<()> {
-        let png = self.pixmap.encode_png().map_err(|e| Error::file(path, format_args!("cannot be written ({e})")))?;
-        write_atomically(path, |file| file.write_all(&png))
-    }
-
-    fn headline(&mut self, title: &str, subtitle: &str) {
-        let middle = self.width() / 2.0;
-        for (text, baseline, size, colour) in [(title, 46.0, TITLE, INK), (subtitle, 80.0, SUBTITLE, SOFT_INK)] {
-            let room = 0.96 * self.width() / self.text_width(text, size).max(1.0);
-            self.text(text, [middle, baseline], size * room.min(1.0), colour, Anchor::Middle);
-        }
-    }
-
-    fn fill(&mut self, [x, y, width, height]: [f32; 4], colour: Rgb) {
-        if let Some(rect) = Rect::from_xywh(x, y, width, height) {
-            self.pixmap.fill_rect(rect, &paint(colour, 1.0), Transform::identity(), None);
-        }
-    }
-
-    fn line(&mut self, from: [f32; 2], to: [f32; 2], colour: Rgb, width: f32, dash: Option<f32>) {
-        let mut path = PathBuilder::new();
-        path.move_to(from[0], from[1]);
-        path.line_to(to[0], to[1]);
-        let stroke = Stroke { width, dash: dash.and_then(|d| StrokeDash::new(vec![d, d], 0.0)), ..Stroke::default() };
-        if let Some(path) = path.finish() {
-            self.pixmap.stroke_path(&path, &paint(colour, 1.0), &stroke, Transform::identity(), None);
-        }
-    }
-
-    fn ring(&mut self, [x, y]: [f32; 2], radius: f32, colour: Rgb) {
-        if let Some(path) = PathBuilder::from_circle(x, y, radius) {
-            let stroke = Stroke { width: 2.2, ..Stroke::default() };
-            self.pixmap.stroke_path(&path, &paint(colour, 1.0), &stroke, Transform::identity(), None);
-        }
-    }
-
-    /// A triangle that points down to `tip`.
-    fn pointer(&mut self, tip: [f32; 2], colour: Rgb) {
-        let mut path = PathBuilder::new();
-        path.move_to(tip[0], tip[1] - 4.0);
-        path.line_to(tip[0] - 7.0, tip[1] - 16.0);
-        path.line_to(tip[0] + 7.0, tip[1] - 16.0);
-        path.close();
-        if let Some(path) = path.finish() {
-            let fill = FillRule::Winding;
-            self.pixmap.fill_path(&path, &paint(colour, 1.0), fill, Transform::identity(), None);
-        }
-    }
-
-    /// Colours every pixel of a rectangle by its place: fractions of width (from the left) and height (from below).
-    fn heat(&mut self, [x, y, width, height]: [f32; 4], colour: impl Fn(f32, f32) -> Rgb) {
-        for row in 0..height as usize {
-            for column in 0..width as usize {
-                let [r, g, b] = colour((column as f32 + 0.5) / width, 1.0 - (row as f32 + 0.5) / height);
-                self.set(x as i32 + column as i32, y as i32 + row as i32, [r, g, b], 1.0);
-            }
-        }
-    }
-
-    fn colour_bar(&mut self, rect: [f32; 4], top: f64, label: &str) {
-        let [x, y, width, height] = rect;
-        self.heat(rect, |_, level| colour_map(level));
-        let ticks = round_values(0.0, top, 4.0);
-        for (tick, text) in ticks.iter().zip(tick_labels(&ticks)) {
-            let at = y + height * (1.0 - (tick / top) as f32);
-            self.line([x + width, at], [x + width + 5.0, at], INK, 1.2, None);
-            self.text(&text, [x + width + 9.0, at + 0.36 * TICK], TICK, INK, Anchor::Start);
-        }
-        self.text_upward(label, [x + width + 50.0, y + height / 2.0], LABEL);
-    }
-
-    /// Lays a colour over one pixel; outside of the picture nothing happens.
-    fn set(&mut self, x: i32, y: i32, colour: Rgb, coverage: f32) {
-        let (width, height) = (self.pixmap.width() as i32, self.pixmap.height() as i32);
-        if x < 0 || y < 0 || x >= width || y >= height {
-            return;
-        }
-        let pixel = &mut self.pixmap.pixels_mut()[(y * width + x) as usize];
-        let mix = |under: u8, over: u8| {
-            (f32::from(under) + coverage.clamp(0.0, 1.0) * (f32::from(over) - f32::from(under))).round() as u8
-        };
-        let [r, g, b] = [mix(pixel.red(), colour[0]), mix(pixel.green(), colour[1]), mix(pixel.blue(), colour[2])];
-        if let Some(opaque) = PremultipliedColorU8::from_rgba(r, g, b, 255) {
-            *pixel = opaque;
-        }
-    }
-
-    /// The glyphs of a line of text whose baseline starts at the origin, and its width.
-    fn glyphs(&self, text: &str, size: f32) -> (Vec<Glyph>, f32) {
-        // ab_glyph's scale is the height of a line, a font's size that of the em.
-        let em = self.font.units_per_em().unwrap_or(1000.0);
-        let font = self.font.as_scaled(PxScale::from(size * self.font.height_unscaled() / em));
-        let mut x = 0.0;
-        let mut glyphs = Vec::new();
-        let mut previous = None;
-        for character in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
-            let id = font.glyph_id(character);
-            x += previous.map_or(0.0, |p| font.kern(p, id));
-            glyphs.push(id.with_scale_and_position(font.scale(), point(x, 0.0)));
-            x += font.h_advance(id);
-            previous = Some(id);
-        }
-        (glyphs, x)
-    }
-
-    fn text_width(&self, text: &str, size: f32) -> f32 {
-        self.glyphs(text, size).1
-    }
-
-    /// A line of text with its baseline at `at`.
-    fn text(&mut self, text: &str, at: [f32; 2], size: f32, colour: Rgb, anchor: Anchor) {
-        self.letters(text, size, anchor, |canvas, x, y, c| {
-            canvas.set((at[0].round() as i32) + x, (at[1].round() as i32) + y, colour, c);
-        });
-    }
-
-    /// A line of text that reads from below, with its middle at `at`.
-    fn text_upward(&mut self, text: &str, at: [f32; 2], size: f32) {
-        self.letters(text, size, Anchor::Middle, |canvas, x, y, c| {
-            canvas.set((at[0].round() as i32) + y, (at[1].round() as i32) - x, INK, c);
-        });
-    }
-
-    fn letters(&mut self, text: &str, size: f32, anchor: Anchor, mut put: impl FnMut(&mut Self, i32, i32, f32)) {
-        let (glyphs, width) = self.glyphs(text, size);
-        let shift = match anchor {
-            Anchor::Start => 0.0,
-            Anchor::Middle => -width / 2.0,
-            Anchor::End => -width,
-        };
-        for mut glyph in glyphs {
-            glyph.position.x += shift;
-            if let Some(outline) = self.font.outline_glyph(glyph) {
-                let corner = outline.px_bounds().min;
-                outline.draw(|x, y, c| put(self, corner.x as i32 + x as i32, corner.y as i32 + y as i32, c));
-            }
-        }
-    }
-}
-
-fn paint(colour: Rgb, alpha: f32) -> Paint<'static> {
-    let mut paint = Paint::default();
-    paint.set_color_rgba8(colour[0], colour[1], colour[2], (255.0 * alpha) as u8);
-    paint.anti_alias = true;
-    paint
-}
-
-/// A rectangle of the picture and the numbers along its sides.
-struct Axes {
-    rect: [f32; 4],
-    x: (f64, f64),
-    y: (f64, f64),
-    logarithmic: bool,
-    x_ticks: Vec<f64>,
-    y_ticks: Vec<f64>,
-}
-
-impl Axes {
-    fn new(rect: [f32; 4], x: (f64, f64), y: (f64, f64)) -> Self {
-        let rect = rect.map(f32::round);
-        let x_ticks = round_values(x.0, x.1, (f64::from(rect[2]) / 64.0).max(2.0));
-        let y_ticks = round_values(y.0, y.1, (f64::from(rect[3]) / 45.0).max(2.0));
-        Self { rect, x, y, logarithmic: false, x_ticks, y_ticks }
-    }
-
-    /// With a logarithmic vertical axis.
-    fn logarithmic(mut self) -> Self {
-        self.logarithmic = true;
-        self
-    }
-
-    fn pixel_x(&self, x: f64) -> f32 {
-        self.rect[0] + self.rect[2] * ((x - self.x.0) / (self.x.1 - self.x.0)) as f32
-    }
-
-    fn pixel_y(&self, y: f64) -> f32 {
-        let fraction = if self.logarithmic {
-            (y / self.y.0).ln() / (self.y.1 / self.y.0).ln()
-        } else {
-            (y - self.y.0) / (self.y.1 - self.y.0)
-        };
-        self.rect[1] + self.rect[3] * (1.0 - fraction.clamp(-1.0, 2.0) as f32)
-    }
-
-    /// The pixel of a point inside.
-    fn at(&self, x: f64, y: f64) -> Option<[f32; 2]> {
-        let inside = (self.x.0..=self.x.1).contains(&x) && (self.y.0..=self.y.1).contains(&y);
-        inside.then(|| [self.pixel_x(x), self.pixel_y(y)])
-    }
-
-    fn background(&self, canvas: &mut Canvas) {
-        let [left, top, width, height] = self.rect;
-        for &tick in &self.x_ticks {
-            let x = self.pixel_x(tick).round() + 0.5;
-            canvas.line([x, top], [x, top + height], GRID, 1.0, None);
-        }
-        for &tick in &self.y_ticks {
-            let y = self.pixel_y(tick).round() + 0.5;
-            canvas.line([left, y], [left + width, y], GRID, 1.0, None);
-        }
-    }
-
-    /// Border, ticks, numbers and names; without a name for it, the horizontal axis has no numbers either.
-    fn frame(&self, canvas: &mut Canvas, x_name: Option<&str>, y_name: &str) {
-        let [left, top, width, height] = self.rect;
-        let (right, bottom) = (left + width, top + height);
-        for (from, to) in [
-            ([left, top], [right, top]),
-            ([right, top], [right, bottom]),
-            ([right, bottom], [left, bottom]),
-            ([left, bottom], [left, top]),
-        ] {
-            canvas.line(from.map(|v| v + 0.5), to.map(|v| v + 0.5), SOFT_INK, 1.0, None);
-        }
-        for (&tick, text) in self.x_ticks.iter().zip(tick_labels(&self.x_ticks)) {
-            let x = self.pixel_x(tick).round() + 0.5;
-            canvas.line([x, bottom], [x, bottom + 5.0], SOFT_INK, 1.0, None);
-            if x_name.is_some() {
-                canvas.text(&text, [x, bottom + 9.0 + TICK], TICK, INK, Anchor::Middle);
-            }
-        }
-        let mut widest = 0f32;
-        for (&tick, text) in self.y_ticks.iter().zip(tick_labels(&self.y_ticks)) {
-            let y = self.pixel_y(tick).round() + 0.5;
-            canvas.line([left - 5.0, y], [left, y], SOFT_INK, 1.0, None);
-            canvas.text(&text, [left - 9.0, y + 0.36 * TICK], TICK, INK, Anchor::End);
-            widest = widest.max(canvas.text_width(&text, TICK));
-        }
-        canvas.text(
-            x_name.unwrap_or_default(),
-            [left + width / 2.0, bottom + 14.0 + TICK + LABEL],
-            LABEL,
-            INK,
-            Anchor::Middle,
-        );
-        canvas.text_upward(y_name, [(left - 22.0 - widest).max(LABEL), top + height / 2.0], LABEL);
-    }
-
-    /// Words in the middle of an empty panel.
-    fn note(&self, canvas: &mut Canvas, text: &str) {
-        let [left, top, width, height] = self.rect;
-        canvas.text(text, [left + width / 2.0, top + height / 2.0], LABEL, SOFT_INK, Anchor::Middle);
-    }
-
-    /// Names of what is drawn, in the upper left corner.
-    fn legend(&self, canvas: &mut Canvas, entries: &[(&str, Rgb)]) {
-        let mut x = self.rect[0] + 10.0;
-        let y = self.rect[1] + 8.0;
-        let width: f32 = entries.iter().map(|e| 42.0 + canvas.text_width(e.0, TICK)).sum();
-        canvas.fill([x - 4.0, y - 3.0, width - 2.0, 26.0], [255; 3]);
-        for &(name, colour) in entries {
-            canvas.fill([x + 2.0, y + 8.0, 20.0, 4.0], colour);
-            canvas.text(name, [x + 28.0, y + 16.0], TICK, INK, Anchor::Start);
-            x += 42.0 + canvas.text_width(name, TICK);
-        }
-    }
-
-    fn vertical(&self, canvas: &mut Canvas, x: f64, colour: Rgb) {
-        if (self.x.0..=self.x.1).contains(&x) {
-            let x = self.pixel_x(x);
-            canvas.line([x, self.rect[1]], [x, self.rect[1] + self.rect[3]], colour, 1.6, Some(5.0));
-        }
-    }
-
-    fn mark_triggers(&self, canvas: &mut Canvas, triggers: &[TriggerMark], reference: f64) {
-        for trigger in triggers.iter().take(10) {
-            self.vertical(canvas, trigger.gps - reference, MARK);
-        }
-    }
-
-    /// A line through points in order of time, broken where a value is not finite. Where many points share a column of
-    /// pixels, it goes through the first, the least, the greatest and the last of them, which looks the same.
-    fn trace(&self, canvas: &mut Canvas, points: &[(f64, f32)], colour: Rgb, width: f32) {
-        let column = |p: &(f64, f32)| self.pixel_x(p.0).floor() as i64;
-        let mut path = PathBuilder::new();
-        for stretch in points.split(|p| !p.1.is_finite()) {
-            let mut begun = false;
-            for group in stretch.chunk_by(|a, b| column(a) == column(b)) {
-                let by_value = |&a: &usize, &b: &usize| group[a].1.total_cmp(&group[b].1);
-                let mut kept = vec![0, group.len() - 1];
-                kept.extend((0..group.len()).min_by(by_value));
-                kept.extend((0..group.len()).max_by(by_value));
-                kept.sort_unstable();
-                kept.dedup();
-                for index in kept {
-                    let (x, y) = (self.pixel_x(group[index].0), self.pixel_y(f64::from(group[index].1)));
-                    if begun {
-                        path.line_to(x, y)
-                    } else {
-                        path.move_to(x, y)
-                    }
-                    begun = true;
-                }
-            }
-        }
-        let stroke = Stroke { width, line_join: LineJoin::Round, line_cap: LineCap::Round, ..Stroke::default() };
-        let [left, top, wide, high] = self.rect;
-        let clip = Rect::from_xywh(left, top, wide, high).map(PathBuilder::from_rect);
-        let mask = Mask::new(canvas.pixmap.width(), canvas.pixmap.height());
-        if let (Some(path), Some(clip), Some(mut mask)) = (path.finish(), clip, mask) {
-            mask.fill_path(&clip, FillRule::Winding, false, Transform::identity());
-            let paint = paint(colour, 1.0);
-            canvas.pixmap.stroke_path(&path, &paint, &stroke, Transform::identity(), Some(&mask));
-        }
-    }
-
-    /// A mark for each spike: a short bar where there is room, darker pixels where there is not.
-    fn raster(&self, canvas: &mut Canvas, spikes: &[Spike], colour: impl Fn(&Spike) -> Rgb) {
-        let [_, top, _, height] = self.rect;
-        let visible: Vec<&Spike> = spikes.iter().filter(|s| self.at(s.gps, s.neuron as f64 + 0.5).is_some()).collect();
-        let pitch = height / (self.y.1 - self.y.0) as f32;
-        let (wide, coverage) = match visible.len() {
-            0..2_000 => (3, 1.0),
-            2_000..10_000 => (2, 0.8),
-            many => (1, (12_000.0 / many as f32).clamp(0.2, 0.7)),
-        };
-        let high = (0.9 * pitch).clamp(1.0 + wide as f32, 14.0) as i32;
-        for spike in visible {
-            let x = self.pixel_x(spike.gps) as i32 - wide / 2;
-            let y = self.pixel_y(spike.neuron as f64 + 0.5) as i32 - high / 2;
-            let y = y.clamp(top as i32, ((top + height) as i32 - high).max(top as i32));
-            for (dx, dy) in (0..wide).flat_map(|dx| (0..high).map(move |dy| (dx, dy))) {
-                canvas.set(x + dx, y + dy, colour(spike), coverage);
-            }
-        }
     }
 }

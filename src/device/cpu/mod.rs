@@ -38,6 +38,7 @@ mod tile;
 mod transpose;
 mod triggers;
 mod unary;
+mod vector;
 mod weighted_power;
 mod welch_average;
 mod welch_window;
