@@ -9,11 +9,11 @@
 //! activity using a marked point process filter", Neural Computation 27 (2015), doi:10.1162/NECO_a_00744.
 
 mod data;
-pub mod state_space;
 mod density;
 mod model;
 mod session;
 pub mod simulate;
+pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};

@@ -60,10 +60,17 @@ pub(super) struct Scratch {
     other: Vec<f64>,
 }
 
-/// Steps and indices of a grid on which all centres lie, to a millionth of a step.
-fn grid_of(centers: &Array2<f64>) -> Option<(Vec<f64>, Vec<usize>, Vec<Vec<usize>>)> {
+/// One axis of a grid: cm from point to point, how many points, and which of them each bin has.
+struct Axis {
+    step: f64,
+    points: usize,
+    place: Vec<usize>,
+}
+
+/// The axes of a grid on which all centres lie, to a millionth of a step.
+fn grid_of(centers: &Array2<f64>) -> Option<Vec<Axis>> {
     let (bins, dims) = centers.dim();
-    let (mut steps, mut shape, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    let mut axes = Vec::new();
     let mut cells = 1usize;
     for k in 0..dims {
         let mut sorted = centers.column(k).to_vec();
@@ -83,38 +90,38 @@ fn grid_of(centers: &Array2<f64>) -> Option<(Vec<f64>, Vec<usize>, Vec<Vec<usize
             return None;
         }
         cells = cells.checked_mul(points as usize + 1)?;
-        steps.push(step);
-        shape.push(points as usize + 1);
-        places.push(place.into_iter().map(|i| i.round() as usize).collect());
+        let place = place.into_iter().map(|i| i.round() as usize).collect();
+        axes.push(Axis { step, points: points as usize + 1, place });
     }
-    (cells <= 4 * bins + 1024).then_some((steps, shape, places))
+    (cells <= 4 * bins + 1024).then_some(axes)
 }
 
 impl Grid {
     fn new(centers: &Array2<f64>, var: f64) -> Option<Self> {
-        let (step, shape, places) = grid_of(centers)?;
+        let axes = grid_of(centers)?;
+        let shape: Vec<usize> = axes.iter().map(|a| a.points).collect();
         let last = shape.len() - 1;
         let row = shape[last].next_multiple_of(GRANULE);
         let mut runs: Vec<(usize, usize, usize)> = Vec::new();
         for bin in 0..centers.nrows() {
             let mut cell = 0;
-            for (k, place) in places.iter().enumerate() {
-                cell = cell * if k == last { row } else { shape[k] } + place[bin];
+            for (k, axis) in axes.iter().enumerate() {
+                cell = cell * if k == last { row } else { shape[k] } + axis.place[bin];
             }
             match runs.last_mut() {
                 Some((first, at, n)) if *first + *n == bin && *at + *n == cell => *n += 1,
                 _ => runs.push((bin, cell, 1)),
             }
         }
-        let taps = shape
+        let taps = axes
             .iter()
-            .zip(&step)
-            .map(|(n, h)| {
-                let kernel = |k: usize| (-(k as f64 * h).powi(2) / (2.0 * var)).exp();
-                let reach = (0..*n).take_while(|k| kernel(*k) > CUT).count().max(1) - 1;
+            .map(|Axis { step, points, .. }| {
+                let kernel = |k: usize| (-(k as f64 * step).powi(2) / (2.0 * var)).exp();
+                let reach = (0..*points).take_while(|k| kernel(*k) > CUT).count().max(1) - 1;
                 (0..=2 * reach).map(|k| kernel(k.abs_diff(reach))).collect()
             })
             .collect();
+        let step = axes.iter().map(|a| a.step).collect();
         Some(Self { shape, row, step, runs, taps })
     }
 
