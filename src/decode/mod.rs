@@ -14,6 +14,7 @@ mod likelihood;
 mod model;
 mod session;
 pub mod simulate;
+pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
 pub use likelihood::{Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};

@@ -53,6 +53,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+pub(crate) use parallel::multiversioned;
+
 use super::io::{Line, aligned, check_feeds};
 use super::{Control, DeviceOptions, Feed, Outputs, POISON, Pool, Stats, Timing, available_memory};
 use crate::kernel::{AnyTensor, Kernel};
