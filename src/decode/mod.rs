@@ -13,4 +13,4 @@ mod density;
 mod model;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
-pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
+pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions, LocalRates};
