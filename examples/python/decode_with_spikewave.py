@@ -23,16 +23,19 @@ PARITY = ("--log-intensity-floor", "reference", "--bin-edges", "reference")
 
 
 def log_likelihood(time, decoding, position_time, position, encoding, place_bin_centers, is_track_interior,
-                   position_std=6.0, waveform_std=24.0, decode_position=None, is_local=False, arguments=PARITY):
+                   position_std=6.0, waveform_std=24.0, weights=None, decode_position=None, is_local=False,
+                   arguments=PARITY):
     """(n_time, interior bins) float32 log likelihood of position, or (n_time, 1) at the animal's own if `is_local`.
 
     `encoding` and `decoding` are pairs of lists by electrode: spike times (s), waveform features (spikes x features).
-    `decode_position` is the pair (times, positions) of the decoding interval, which `is_local` needs.
+    `weights` are one a position sample; `decode_position` is the pair (times, positions) while decoding, for `is_local`.
     """
     arrays = {
         "time": time, "position_time": position_time, "position": position, "position_std": position_std,
         "waveform_std": waveform_std, "place_bin_centers": place_bin_centers, "is_track_interior": is_track_interior,
     }
+    if weights is not None:
+        arrays["weights"] = weights
     if decode_position is not None:
         arrays["decode_position_time"], arrays["decode_position"] = decode_position
     for part, (spike_times, marks) in {"encoding": encoding, "decoding": decoding}.items():
@@ -64,22 +67,22 @@ def linear(position, environment):
 
 
 def fit(position_time, position, spike_times, spike_waveform_features, environment, sampling_frequency=500,
-        position_std=6.0, waveform_std=24.0, arguments=PARITY, **_):
+        weights=None, position_std=6.0, waveform_std=24.0, arguments=PARITY, **_):
     """What non_local_detector keeps as the encoding model: here the inputs, since the program fits them itself."""
     return {
         "encoding": (spike_times, spike_waveform_features), "encoding_position_time": position_time,
         "encoding_position": linear(position, environment), "environment": environment,
-        "position_std": position_std, "waveform_std": waveform_std, "arguments": arguments,
+        "position_std": position_std, "waveform_std": waveform_std, "weights": weights, "arguments": arguments,
     }
 
 
 def predict(time, position_time, position, spike_times, spike_waveform_features, encoding, encoding_position_time,
-            encoding_position, environment, position_std, waveform_std, arguments, is_local=False):
+            encoding_position, environment, position_std, waveform_std, weights, arguments, is_local=False):
     """The function that non_local_detector calls in place of predict_clusterless_kde_log_likelihood."""
     return log_likelihood(
         time, (spike_times, spike_waveform_features), encoding_position_time, encoding_position, encoding,
         environment.place_bin_centers_, environment.is_track_interior_.ravel(), position_std, waveform_std,
-        (position_time, linear(position, environment)) if is_local else None, is_local, arguments,
+        weights, (position_time, linear(position, environment)) if is_local else None, is_local, arguments,
     )
 
 

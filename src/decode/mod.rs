@@ -11,6 +11,11 @@
 mod data;
 mod density;
 mod model;
+mod session;
+pub mod simulate;
+pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions, LocalRates};
+pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
+pub use session::Session;
