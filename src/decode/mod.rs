@@ -18,5 +18,6 @@ pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
 pub use likelihood::{Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
+pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions, LocalRates};
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
 pub use session::Session;
