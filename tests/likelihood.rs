@@ -70,8 +70,7 @@ fn files_give_the_results_of_the_reference_with_its_floor() {
             let local = s.reference_local_log_likelihood.as_ref().unwrap();
             let at = s.decode_trajectory.as_ref().unwrap();
             let model = fitted(&s);
-            let mut likelihood =
-                LocalLikelihood::new(&device, &model, &bins(&s), &s.decoding, at, &floor()).unwrap();
+            let mut likelihood = LocalLikelihood::new(&device, &model, &bins(&s), &s.decoding, at, &floor()).unwrap();
             let (got, report) = likelihood.run(&Control::default()).unwrap();
             let got = Array2::from_shape_vec((got.len(), 1), got).unwrap();
             let (max, _) = differences(&got, local);
@@ -89,9 +88,8 @@ fn oracle(s: &Session, time_factor: f64) -> Array2<f64> {
     };
     let places = s.environment.interior();
     let (n, bins) = (s.trajectory.time().len() as f64, bins(s));
-    let place = |x: ArrayView1<f64>, p: ArrayView1<f64>| -> f64 {
-        x.iter().zip(p).map(|(x, p)| normal(*p, *x, 6.0)).sum()
-    };
+    let place =
+        |x: ArrayView1<f64>, p: ArrayView1<f64>| -> f64 { x.iter().zip(p).map(|(x, p)| normal(*p, *x, 6.0)).sum() };
     let log_sum = |terms: &[f64]| {
         let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         if most == f64::NEG_INFINITY { most } else { most + terms.iter().map(|t| (t - most).exp()).sum::<f64>().ln() }
@@ -202,14 +200,16 @@ fn a_time_bin_size_scales_the_ground_process_alone() {
     let got = computed(&common::devices()[0], &s, &options);
     let worst = got.iter().zip(&want).map(|(g, w)| (f64::from(*g) - w).abs() / (1.0 + w.abs())).fold(0.0, f64::max);
     assert!(worst < 1e-5, "{worst}");
-    assert!(Likelihood::new(
-        &common::devices()[0],
-        &fitted(&s),
-        &bins(&s),
-        &s.decoding,
-        &LikelihoodOptions { time_bin_size: Some(-1.0), ..LikelihoodOptions::default() }
-    )
-    .is_err());
+    assert!(
+        Likelihood::new(
+            &common::devices()[0],
+            &fitted(&s),
+            &bins(&s),
+            &s.decoding,
+            &LikelihoodOptions { time_bin_size: Some(-1.0), ..LikelihoodOptions::default() }
+        )
+        .is_err()
+    );
 }
 
 fn bits(a: &Array2<f32>) -> Vec<u32> {
@@ -233,9 +233,10 @@ fn the_same_bits_whatever_the_chunks_and_the_budget() {
     let s = &sessions[1];
     let model = fitted(s);
     let whole = computed(&common::devices()[0], s, &LikelihoodOptions::default());
-    let tight = DeviceOptions { choice: Choice::Cpu, memory_budget: Some(300 << 10), ..DeviceOptions::default() };
+    let tight = DeviceOptions { choice: Choice::Cpu, memory_budget: Some(105 << 10), ..DeviceOptions::default() };
     let device = Device::open(&tight).unwrap();
-    let mut likelihood = Likelihood::new(&device, &model, &bins(s), &s.decoding, &LikelihoodOptions::default()).unwrap();
+    let mut likelihood =
+        Likelihood::new(&device, &model, &bins(s), &s.decoding, &LikelihoodOptions::default()).unwrap();
     assert!(likelihood.plan().chunks > 1, "{:?}", likelihood.plan());
     assert!(bits(&whole) == bits(&likelihood.to_array(&Control::default()).unwrap()));
 }
@@ -287,7 +288,7 @@ fn a_crowded_time_bin_is_cut_over_several_runs() {
     let spikewave::Error::OverBudget { least: Some(least), .. } = error else { panic!("{error}") };
     let (_device, mut likelihood) = refused(least).unwrap();
     assert_eq!(likelihood.plan().chunk_spikes, 128);
-    assert!(likelihood.plan().n_spikes > 128 && likelihood.plan().chunks > 3, "{:?}", likelihood.plan());
+    assert!(likelihood.plan().n_spikes > 128 && likelihood.plan().chunks > 1, "{:?}", likelihood.plan());
     assert!(bits(&whole) == bits(&likelihood.to_array(&Control::default()).unwrap()));
     assert!(refused(least - 1).is_err());
 }
