@@ -135,6 +135,8 @@ fn bits(values: &[f64]) -> Vec<u64> {
 /// Everything that sums give, to the bit, by electrode in canonical order.
 fn fingerprint(model: &EncodingModel) -> Vec<Vec<u64>> {
     let mut all = vec![bits(model.occupancy()), bits(model.summed_ground_process_intensity())];
+    let between = model.local_rates(model.position().slice(ndarray::s![..5, ..])).unwrap();
+    all.extend([bits(&between.occupancy), bits(&between.ground_process_intensity)]);
     for e in model.canonical_order() {
         let electrode = &model.electrodes()[e];
         all.push(bits(electrode.positions().as_slice().unwrap()));
@@ -189,6 +191,61 @@ fn it_is_what_the_formulas_say_in_one_two_and_three_dimensions() {
                 close(model.occupancy(), &occupancy, 1e-6);
                 close(model.summed_ground_process_intensity(), &intensity, 1e-6);
             }
+        }
+    }
+}
+
+/// occ and Σ_e rate_e·gpi_e of a fitted model, every kernel evaluated.
+fn local_oracle(model: &EncodingModel, points: &Array2<f64>) -> (Vec<f64>, Vec<f64>) {
+    let kernel = |x: ndarray::ArrayView1<f64>, p: ndarray::ArrayView1<f64>| -> f64 {
+        let gauss = |(k, std): (usize, &f64)| {
+            let z = (p[k] - x[k]) / std;
+            (-0.5 * z * z).exp() / (std * (2.0 * std::f64::consts::PI).sqrt())
+        };
+        model.position_std().iter().enumerate().map(gauss).product()
+    };
+    let sum = |x: &Array2<f64>, w: &[f64], p: ndarray::ArrayView1<f64>| -> f64 {
+        (0..x.nrows()).map(|i| w.get(i).unwrap_or(&1.0) * kernel(x.row(i), p)).sum()
+    };
+    let n = model.position().nrows();
+    let total = if model.weights().is_empty() { n as f64 } else { model.weights().iter().sum() };
+    let each = |p: ndarray::ArrayView1<f64>| {
+        let occupancy = sum(model.position(), model.weights(), p) / total;
+        let ground: f64 = model.electrodes().iter().map(|e| sum(e.positions(), e.weights(), p)).sum();
+        (occupancy, if occupancy > 0.0 { ground / total } else { 0.0 })
+    };
+    points.rows().into_iter().map(each).unzip()
+}
+
+#[test]
+fn rates_between_the_bins_are_the_sums_over_all_samples_and_spikes() {
+    for d in [1, 2, 3] {
+        for samples in [60, 8000] {
+            let session = Session::walk(samples, d, &[5, 0, samples / 12], 8);
+            let weights = (0..samples).map(|i| f64::from((i / 10 % 4) as u8)).collect();
+            let std = [6.0, 4.5, 9.0][..d].to_vec();
+            let options = FitOptions { position_std: std.into(), weights: Some(weights), ..FitOptions::default() };
+            let model = session.fit(&options);
+            let mut random = Random::new(1, 1);
+            let mut points = Array2::from_shape_simple_fn((200, d), || -40.0 + 180.0 * random.uniform());
+            // Far outside, and where even f64 ends.
+            points.row_mut(0).fill(220.0);
+            points.row_mut(1).fill(-190.0);
+            points.row_mut(2).fill(1e9);
+            let (occupancy, ground) = local_oracle(&model, &points);
+            let found = model.local_rates(points.view()).unwrap();
+            close(&found.occupancy, &occupancy, 1e-6);
+            close(&found.ground_process_intensity, &ground, 1e-6);
+            assert_eq!((found.occupancy[2], found.ground_process_intensity[2]), (0.0, 0.0));
+            assert_eq!(model.local_bytes() > 0, samples == 8000 && d < 3);
+            // A point has the same bits in any company.
+            let alone = model.local_rates(points.slice(ndarray::s![7..8, ..])).unwrap();
+            assert_eq!(bits(&alone.occupancy), bits(&found.occupancy[7..8]));
+            assert_eq!(bits(&alone.ground_process_intensity), bits(&found.ground_process_intensity[7..8]));
+            let said = model.local_rates(Array2::zeros((1, d + 1)).view()).unwrap_err().to_string();
+            assert!(said.contains(&format!("fitted with {d}")), "{said}");
+            points[[3, 0]] = f64::NAN;
+            assert!(model.local_rates(points.view()).unwrap_err().to_string().contains("row 3 has NaN"));
         }
     }
 }

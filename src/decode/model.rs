@@ -1,11 +1,12 @@
 //! What the spikes of an electrode say about position: the fitted model.
 
 use std::cmp::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use super::density::{BinSums, Sources};
+use super::density::{BinSums, Field, Sources, exact_at};
 use super::{Environment, Spikes, Trajectory};
 use crate::{Error, Result};
 
@@ -139,6 +140,10 @@ impl EncodingElectrode {
         self.n_dropped
     }
 
+    fn sources(&self) -> Sources<'_> {
+        Sources { positions: self.positions.view(), weights: &self.weights }
+    }
+
     /// A total order by contents. Equal are electrodes that no sum can tell apart.
     fn order(&self, other: &Self) -> Ordering {
         let marks = |e: &Self| (e.len(), e.dims());
@@ -180,7 +185,8 @@ fn total(weights: &[f64], n: usize) -> f64 {
 /// as in X. Deng et al., Neural Computation 27 (2015), doi:10.1162/NECO_a_00744, with the conventions of
 /// non_local_detector: rates are per position sample, and where occ(p) is 0 an electrode adds [`EPS`].
 ///
-/// A model has the same bits for any number of threads, any order of the electrodes, and any order of spikes.
+/// A model has the same bits for any number of threads, any order of the electrodes, and any order of spikes at the
+/// same time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncodingModel {
     environment: Environment,
@@ -188,9 +194,31 @@ pub struct EncodingModel {
     electrodes: Vec<EncodingElectrode>,
     occupancy: Vec<f64>,
     summed_ground_process_intensity: Vec<f64>,
+    /// Seconds.
+    sample_period: f64,
     /// Position samples, for densities between the bins.
     position: Array2<f64>,
     weights: Vec<f64>,
+    field: Lazy,
+}
+
+/// The field of the densities between the bins, made when it is first asked for. Not a part of what the model is.
+#[derive(Debug, Clone, Default)]
+struct Lazy(OnceLock<Option<Arc<Field>>>);
+
+impl PartialEq for Lazy {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// Densities at points of one's choice, for the likelihood of a known position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalRates {
+    /// occ(x), 1/cm^d (points).
+    pub occupancy: Vec<f64>,
+    /// Σ_e rate_e·gpi_e(x), spikes a position sample and cm^d (points); 0 where occ(x) is 0.
+    pub ground_process_intensity: Vec<f64>,
 }
 
 impl EncodingModel {
@@ -240,10 +268,7 @@ impl EncodingModel {
         let visits = bins.sums(Sources { positions: trajectory.position().view(), weights: &weights });
         let norm = gaussian_norm(&position_std);
         let occupancy: Vec<f64> = visits.iter().map(|s| s / total_weight * norm).collect();
-        let fired: Vec<Vec<f64>> = electrodes
-            .par_iter()
-            .map(|e| bins.sums(Sources { positions: e.positions.view(), weights: &e.weights }))
-            .collect();
+        let fired: Vec<Vec<f64>> = electrodes.par_iter().map(|e| bins.sums(e.sources())).collect();
         let mut intensity = vec![0.0; interior.nrows()];
         for e in canonical_order(&electrodes) {
             // Norms and Σ_t w_t cancel in rate_e·gpi_e/occ.
@@ -258,9 +283,70 @@ impl EncodingModel {
             electrodes,
             occupancy,
             summed_ground_process_intensity: intensity,
+            sample_period: trajectory.sample_period(),
             position: trajectory.position().clone(),
             weights,
+            field: Lazy::default(),
         })
+    }
+
+    /// occ and Σ_e rate_e·gpi_e at `points`, cm (points × d), as the local likelihood needs them.
+    ///
+    /// In one and two dimensions from smoothed nodes, made once at the first call, so that a point costs the same
+    /// however long the session was: right to 10⁻⁶ of every value above 10⁻²⁹⁰ of the sums' terms, inside and outside
+    /// the visited places. In three dimensions or more, and where the positions span thousands of standard deviations
+    /// in two, every point sums all samples and spikes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for points of another dimension than the model's, or not finite.
+    pub fn local_rates(&self, points: ArrayView2<f64>) -> Result<LocalRates> {
+        let d = self.position_std.len();
+        if points.ncols() != d {
+            let why = format!("{} dimensions, and the model was fitted with {d}", points.ncols());
+            return Err(Error::invalid("position", why));
+        }
+        if let Some(((row, _), value)) = points.indexed_iter().find(|(_, x)| !x.is_finite()) {
+            return Err(Error::invalid("position", format!("row {row} has {value}; must be finite")));
+        }
+        let samples = Sources { positions: self.position.view(), weights: &self.weights };
+        let spikes = || self.canonical_order().into_iter().map(|e| self.electrodes[e].sources());
+        let make = || Field::new(samples, &spikes().collect::<Vec<_>>(), &self.position_std).map(Arc::new);
+        let sums = match self.field.0.get_or_init(make) {
+            Some(field) => field.at(points),
+            None => {
+                let visits = exact_at(samples, &self.position_std, points);
+                let mut sums: Vec<[f64; 2]> = visits.into_iter().map(|s| [s, 0.0]).collect();
+                for sources in spikes() {
+                    let fired = exact_at(sources, &self.position_std, points);
+                    sums.iter_mut().zip(fired).for_each(|(sum, s)| sum[1] += s);
+                }
+                sums
+            }
+        };
+        let unit = gaussian_norm(&self.position_std);
+        let total_weight = total(&self.weights, self.position.nrows());
+        let density = |s: f64| s / total_weight * unit;
+        let occupancy: Vec<f64> = sums.iter().map(|s| density(s[0])).collect();
+        let ground = |(s, occ): (&[f64; 2], &f64)| if *occ > 0.0 { density(s[1]) } else { 0.0 };
+        let ground_process_intensity = sums.iter().zip(&occupancy).map(ground).collect();
+        Ok(LocalRates { occupancy, ground_process_intensity })
+    }
+
+    /// Bytes that [`Self::local_rates`] holds on to from its first call on.
+    pub fn local_bytes(&self) -> u64 {
+        let n = self.position.nrows() + self.electrodes.iter().map(EncodingElectrode::len).sum::<usize>();
+        Field::bytes(self.position.view(), &self.position_std, n)
+    }
+
+    /// Bytes of the model itself: spikes, position samples, bins.
+    pub fn bytes(&self) -> u64 {
+        let electrode = |e: &EncodingElectrode| {
+            size_of::<f32>() * e.features.len() + size_of::<f64>() * (e.positions.len() + e.weights.len() + e.dims())
+        };
+        let spikes: usize = self.electrodes.iter().map(electrode).sum();
+        let bins = self.environment.place_bin_centers().len() + 2 * self.occupancy.len();
+        let samples = self.position.len() + self.weights.len();
+        (spikes + size_of::<f64>() * (bins + samples) + self.environment.is_track_interior().len()) as u64
     }
 
     /// Checks that these spikes can be decoded with this model.
@@ -325,6 +411,11 @@ impl EncodingModel {
     /// Λ at the interior bins, spikes a position sample (P). Finite in f32 too: an electrode adds 10³⁰ at most.
     pub fn summed_ground_process_intensity(&self) -> &[f64] {
         &self.summed_ground_process_intensity
+    }
+
+    /// Median time between position samples, s; 0 for a single one.
+    pub fn sample_period(&self) -> f64 {
+        self.sample_period
     }
 
     /// The position samples, cm (n × d).

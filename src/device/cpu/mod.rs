@@ -27,6 +27,7 @@ mod kde_peak;
 mod kde_rows;
 mod lanes;
 mod lif;
+mod marks;
 mod overlap_save;
 mod parallel;
 mod reduce;
@@ -51,6 +52,8 @@ mod welch_window;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+pub(crate) use parallel::multiversioned;
 
 use super::io::{Line, aligned, check_feeds};
 use super::{Control, DeviceOptions, Feed, Outputs, POISON, Pool, Stats, Timing, available_memory};
