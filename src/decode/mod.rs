@@ -17,5 +17,4 @@ pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions, LocalRates};
-pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
 pub use session::Session;
