@@ -10,11 +10,15 @@
 
 mod data;
 mod density;
+mod likelihood;
+mod local;
 mod model;
 mod session;
 pub mod simulate;
 pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
+pub use likelihood::{Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
+pub use local::LocalLikelihood;
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions, LocalRates};
 pub use session::Session;
