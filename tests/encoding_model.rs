@@ -328,6 +328,7 @@ fn arrays_that_do_not_belong_together_are_refused() {
         ("position", &[300, 1], 1.0),
         ("position", &[0, 2], 1.0),
         ("weights", &[299], 1.0),
+        ("sample_period", &[1], f64::NAN),
         ("mean_rates", &[1], 0.1),
         ("encoding_positions_0", &[29, 2], 1.0),
         ("encoding_positions_1", &[20, 1], 1.0),

@@ -371,6 +371,7 @@ impl EncodingModel {
             file.array("summed_ground_process_intensity", &[intensity.len()], intensity)?;
             file.ndarray("position", &self.position)?;
             file.array("weights", &[self.weights.len()], &self.weights)?;
+            file.array("sample_period", &[1], &[self.sample_period])?;
             file.array("mean_rates", &[self.electrodes.len()], &self.mean_rates())?;
             let dropped: Vec<i64> = self.electrodes.iter().map(|e| e.n_dropped as i64).collect();
             file.array("n_dropped", &[dropped.len()], &dropped)?;
@@ -428,6 +429,7 @@ impl EncodingModel {
             occupancy: vector(&mut npz, "occupancy", &[p], at_least_0)?,
             summed_ground_process_intensity: vector(&mut npz, "summed_ground_process_intensity", &[p], positive)?,
             weights: vector(&mut npz, "weights", &[0, n], at_least_0)?,
+            sample_period: vector(&mut npz, "sample_period", &[1], at_least_0)?[0],
             environment,
             position_std,
             electrodes,
