@@ -137,6 +137,11 @@ impl Cpu {
         self.shared.threads.install(f)
     }
 
+    /// Gives memory that is kept for reuse back to the system.
+    pub fn trim(&self) {
+        self.shared.pool.trim();
+    }
+
     /// Counters since it was made.
     pub fn stats(&self) -> Stats {
         Stats {
