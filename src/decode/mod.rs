@@ -11,6 +11,7 @@
 mod data;
 mod density;
 mod likelihood;
+mod local;
 mod model;
 mod session;
 pub mod simulate;
@@ -18,5 +19,6 @@ pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
 pub use likelihood::{Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
-pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
+pub use local::LocalLikelihood;
+pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions, LocalRates};
 pub use session::Session;
