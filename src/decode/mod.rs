@@ -9,5 +9,6 @@
 //! activity using a marked point process filter", Neural Computation 27 (2015), doi:10.1162/NECO_a_00744.
 
 mod data;
+pub mod plot;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
