@@ -268,11 +268,8 @@ def print_table(rows):
             print("  ".join("-" * width for width in widths))
 
 
-def environment(cores):
-    """What a reader needs to judge the figures."""
-    import h5py
-    import scipy
-    import torch
+def machine(cores):
+    """The machine and the code that were measured."""
 
     def command(*words):
         try:
@@ -289,7 +286,17 @@ def environment(cores):
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "system": platform.platform(), "cpu": cpu,
         "cores_used": cores, "threads": THREADS, "load_average_at_start": list(os.getloadavg()),
-        "commit": command("git", "rev-parse", "HEAD"), "python": platform.python_version(),
-        "numpy": np.__version__, "scipy": scipy.__version__, "h5py": h5py.__version__, "torch": torch.__version__,
+        "commit": command("git", "rev-parse", "HEAD"), "python": platform.python_version(), "numpy": np.__version__,
+    }
+
+
+def environment(cores):
+    """What a reader needs to judge the figures of the native path."""
+    import h5py
+    import scipy
+    import torch
+
+    return {
+        **machine(cores), "scipy": scipy.__version__, "h5py": h5py.__version__, "torch": torch.__version__,
         "torch_threads": torch.get_num_threads(), "torch_cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }

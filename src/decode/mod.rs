@@ -10,5 +10,14 @@
 
 mod data;
 pub mod plot;
+mod density;
+mod likelihood;
+mod model;
+mod session;
+pub mod simulate;
+pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
+pub use likelihood::{Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
+pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
+pub use session::Session;

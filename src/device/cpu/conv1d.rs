@@ -180,6 +180,7 @@ impl Part {
                 unsafe {
                     multiply(&Tile {
                         left: a.w[(self.group * panels + panel) * panel_size + k * ROWS..].as_ptr(),
+                        left_pitch: ROWS,
                         right: rows[t - from..].as_ptr(),
                         offsets: &offsets,
                         out: y.at((self.unit * c_out + m) * n_out + t),

@@ -3,101 +3,19 @@
 //! The left side is packed, 8 rows side by side for every k. The right side is read where it lies: row k begins at
 //! `offsets[k]`, so that rows may overlap, as the taps of a filter over one signal do.
 
+use super::vector::{Plain, Vector};
+
 /// Rows of a packed panel.
 pub(super) const ROWS: usize = 8;
 /// Columns of a tile: three AVX-512 registers; 8 × 3 accumulators leave 8 of the 32 registers for the operands.
 pub(super) const COLS: usize = 48;
 
-/// A vector register of f32.
-///
-/// # Safety
-/// Every function needs the register's instructions; `load` and `store` need `N` elements.
-#[allow(clippy::missing_safety_doc, reason = "stated for the whole trait")]
-trait Lanes: Copy {
-    const N: usize;
-    /// Rows that fit the registers beside three columns of them.
-    const ROWS: usize;
-    unsafe fn splat(v: f32) -> Self;
-    unsafe fn load(at: *const f32) -> Self;
-    unsafe fn store(self, at: *mut f32);
-    /// `self + a·b`.
-    unsafe fn add_product(self, a: Self, b: Self) -> Self;
-}
-
-#[derive(Clone, Copy)]
-struct Plain([f32; 4]);
-
-impl Lanes for Plain {
-    const N: usize = 4;
-    const ROWS: usize = 4;
-
-    #[inline(always)]
-    unsafe fn splat(v: f32) -> Self {
-        Self([v; 4])
-    }
-
-    #[inline(always)]
-    unsafe fn load(at: *const f32) -> Self {
-        // SAFETY: the caller's promise.
-        Self(unsafe { at.cast::<[f32; 4]>().read_unaligned() })
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, at: *mut f32) {
-        // SAFETY: the caller's promise.
-        unsafe { at.cast::<[f32; 4]>().write_unaligned(self.0) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_product(self, a: Self, b: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i] + a.0[i] * b.0[i]))
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-
-    use super::Lanes;
-
-    macro_rules! lanes {
-        ($ty:ty, $n:literal, $rows:literal, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
-            impl Lanes for $ty {
-                const N: usize = $n;
-                const ROWS: usize = $rows;
-
-                #[inline(always)]
-                unsafe fn splat(v: f32) -> Self {
-                    // SAFETY: the caller's promise, here and below.
-                    unsafe { $splat(v) }
-                }
-
-                #[inline(always)]
-                unsafe fn load(at: *const f32) -> Self {
-                    unsafe { $load(at) }
-                }
-
-                #[inline(always)]
-                unsafe fn store(self, at: *mut f32) {
-                    unsafe { $store(at, self) }
-                }
-
-                #[inline(always)]
-                unsafe fn add_product(self, a: Self, b: Self) -> Self {
-                    unsafe { $fma(a, b, self) }
-                }
-            }
-        };
-    }
-    lanes!(__m256, 8, 4, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
-    lanes!(__m512, 16, 8, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps);
-}
-
 /// One product of a packed panel with a part of the right side.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<'a> {
-    /// `[k][ROWS]`.
+    /// `[k][left_pitch]`, of which the first [`ROWS`] are this panel.
     pub left: *const f32,
+    pub left_pitch: usize,
     /// Start of the right side's rows; [`COLS`] elements from each `right + offsets[k]` must be readable.
     pub right: *const f32,
     /// One for each k.
@@ -111,10 +29,15 @@ pub(super) struct Tile<'a> {
     pub start: Option<[f32; ROWS]>,
 }
 
+/// Rows that fit the registers beside three columns of them.
+const fn rows<V: Vector>() -> usize {
+    if V::REGISTERS >= 32 { 8 } else { 4 }
+}
+
 /// R × (C registers) from `row` and `col` of the tile on.
 #[allow(clippy::needless_range_loop, reason = "rows and columns index several arrays")]
 #[inline(always)]
-unsafe fn block<V: Lanes, const R: usize, const C: usize>(t: &Tile<'_>, row: usize, col: usize) {
+unsafe fn block<V: Vector, const R: usize, const C: usize>(t: &Tile<'_>, row: usize, col: usize) {
     // SAFETY: the caller's promise; a block that the output does not hold whole goes through `edge`.
     unsafe {
         let whole = row + R <= t.rows && col + C * V::N <= t.cols;
@@ -147,7 +70,7 @@ unsafe fn block<V: Lanes, const R: usize, const C: usize>(t: &Tile<'_>, row: usi
                 v[c] = V::load(from.add(c * V::N));
             }
             for r in 0..R {
-                let w = V::splat(*left.add(k * ROWS + r));
+                let w = V::splat(*left.add(k * t.left_pitch + r));
                 for c in 0..C {
                     acc[r][c] = acc[r][c].add_product(w, v[c]);
                 }
@@ -167,7 +90,7 @@ unsafe fn block<V: Lanes, const R: usize, const C: usize>(t: &Tile<'_>, row: usi
 }
 
 #[inline(always)]
-unsafe fn columns<V: Lanes, const R: usize>(t: &Tile<'_>, row: usize) {
+unsafe fn columns<V: Vector, const R: usize>(t: &Tile<'_>, row: usize) {
     for col in (0..t.cols).step_by(3 * V::N) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -181,14 +104,14 @@ unsafe fn columns<V: Lanes, const R: usize>(t: &Tile<'_>, row: usize) {
 }
 
 #[inline(always)]
-unsafe fn whole<V: Lanes>(t: &Tile<'_>) {
-    for row in (0..t.rows).step_by(V::ROWS) {
+unsafe fn whole<V: Vector>(t: &Tile<'_>) {
+    for row in (0..t.rows).step_by(rows::<V>()) {
         // SAFETY: the caller's promise.
         unsafe {
             match t.rows - row {
                 1 => columns::<V, 1>(t, row),
                 2 => columns::<V, 2>(t, row),
-                n if n <= 4 || V::ROWS == 4 => columns::<V, 4>(t, row),
+                n if n <= 4 || rows::<V>() == 4 => columns::<V, 4>(t, row),
                 _ => columns::<V, 8>(t, row),
             }
         }
@@ -253,6 +176,7 @@ mod tests {
                         let start = begin.then(|| std::array::from_fn(|r| r as f32));
                         let tile = Tile {
                             left: left.as_ptr(),
+                            left_pitch: ROWS,
                             right: right.as_ptr(),
                             offsets: &offsets,
                             out: out.as_mut_ptr(),
