@@ -9,10 +9,10 @@
 //! activity using a marked point process filter", Neural Computation 27 (2015), doi:10.1162/NECO_a_00744.
 
 mod data;
-pub mod plot;
 mod density;
 mod likelihood;
 mod model;
+pub mod plot;
 mod session;
 pub mod simulate;
 pub mod state_space;
