@@ -11,6 +11,7 @@
 mod data;
 mod density;
 mod likelihood;
+mod local;
 mod model;
 pub mod plot;
 mod session;
@@ -18,6 +19,7 @@ pub mod simulate;
 pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
-pub use likelihood::{Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
-pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
+pub use likelihood::{GridReport, Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
+pub use local::LocalLikelihood;
+pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions, LocalRates};
 pub use session::Session;
