@@ -477,7 +477,7 @@ impl Kde {
         let part_len = if native || grid.is_some() {
             most
         } else {
-            let steps = max_loop.saturating_sub(peak_parts) / (STEP + 3 + encoding.quads + dims);
+            let steps = max_loop.saturating_sub(peak_parts + 16) / (STEP + 3 + encoding.quads + dims);
             let longest = (steps * STEP).min(most.next_multiple_of(STEP));
             if longest == 0 {
                 return Err(too_long("kde", max_loop));
