@@ -13,12 +13,13 @@ mod density;
 mod likelihood;
 mod local;
 mod model;
+pub mod plot;
 mod session;
 pub mod simulate;
 pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
-pub use likelihood::{Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
+pub use likelihood::{GridReport, Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
 pub use local::LocalLikelihood;
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions, LocalRates};
 pub use session::Session;
