@@ -13,6 +13,7 @@ mod density;
 mod likelihood;
 mod local;
 mod model;
+pub mod plot;
 mod session;
 pub mod simulate;
 pub mod state_space;
