@@ -11,9 +11,11 @@
 mod data;
 mod density;
 mod model;
+mod results;
 mod session;
 pub mod simulate;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
+pub use results::{Difference, PositionError, most_likely_bins};
 pub use session::Session;
