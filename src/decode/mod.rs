@@ -14,6 +14,7 @@ mod model;
 mod results;
 mod session;
 pub mod simulate;
+pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};

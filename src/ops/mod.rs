@@ -10,6 +10,7 @@ mod event_drive;
 mod fft;
 mod fill;
 mod gemm;
+mod kde;
 pub mod lif;
 mod reduce;
 mod spectral_weight;
@@ -30,6 +31,7 @@ pub use event_drive::event_drive;
 pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use fill::fill;
 pub use gemm::{Gemm, gemm};
+pub use kde::{Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, KdeMassInputs, KdeModel, KdeRows};
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
 pub use temporal_contrast::{

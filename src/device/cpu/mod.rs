@@ -20,6 +20,11 @@ mod fft_peak;
 mod fft_real;
 mod fill;
 mod gemm;
+mod kde;
+mod kde_log;
+mod kde_mass;
+mod kde_peak;
+mod kde_rows;
 mod lanes;
 mod lif;
 mod overlap_save;
@@ -46,6 +51,8 @@ mod welch_window;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+pub(crate) use parallel::multiversioned;
 
 use super::io::{Line, aligned, check_feeds};
 use super::{Control, DeviceOptions, Feed, Outputs, POISON, Pool, Stats, Timing, available_memory};

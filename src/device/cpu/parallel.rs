@@ -69,9 +69,9 @@ pub(super) fn per_task(each: usize) -> usize {
 
 /// Defines a function that is compiled for AVX-512, for AVX2 and for the baseline, and picks by the processor.
 macro_rules! multiversioned {
-    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
-        fn $name($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             fn body($($arg: $ty),*) $(-> $ret)? $body
             #[cfg(target_arch = "x86_64")]
@@ -102,4 +102,4 @@ macro_rules! multiversioned {
         }
     };
 }
-pub(super) use multiversioned;
+pub(crate) use multiversioned;

@@ -1,0 +1,46 @@
+//! Twin of `shaders/kde_peak.wgsl`.
+
+use rayon::prelude::*;
+
+use super::parallel::Scattered;
+use crate::kernel::kde_peak::{Host, Params};
+
+/// log2 w_i − |m_i − m_s|² for a spike's mark and each encoding spike of its tile, into `out`.
+pub(super) fn log_terms(
+    out: &mut [f32],
+    tile: &[[u32; 4]],
+    slot: usize,
+    (encoding, weights, marks, spikes): (&[[f32; 4]], &[f32], &[[f32; 4]], usize),
+) {
+    let (first, quads) = (tile[1][0] as usize, tile[1][1] as usize);
+    let encoding = &encoding[first..][..out.len() * quads];
+    let weights = &weights[tile[0][2] as usize..][..out.len()];
+    for ((out, mark), weight) in out.iter_mut().zip(encoding.chunks_exact(quads)).zip(weights) {
+        let mut d = 0.0;
+        for (q, e) in mark.iter().enumerate() {
+            let m = marks[q * spikes + slot];
+            d += (0..4).map(|k| (e[k] - m[k]) * (e[k] - m[k])).sum::<f32>();
+        }
+        *out = weight - d;
+    }
+}
+
+/// The slots of a tile.
+pub(super) fn slots(tile: &[[u32; 4]]) -> std::ops::Range<usize> {
+    tile[0][0] as usize..(tile[0][0] + tile[0][1]) as usize
+}
+
+/// A native device has one part.
+pub(super) fn run(p: &Params, a: Host<'_>) {
+    let peaks = Scattered::new(a.peaks);
+    let weights = &a.sites[p.weights_at as usize..];
+    a.tiles.par_chunks_exact(2).for_each(|tile| {
+        let mut terms = vec![0.0; tile[0][3] as usize];
+        for slot in slots(tile) {
+            log_terms(&mut terms, tile, slot, (a.encoding, weights, a.marks, p.spikes as usize));
+            // SAFETY: no two tiles share a slot.
+            let own = unsafe { peaks.part(slot, 1) };
+            own[0] = terms.iter().copied().fold(-3.0e38, f32::max);
+        }
+    });
+}
