@@ -148,7 +148,9 @@ impl Case {
                     }
                     let center = &self.bins[p * self.position_dims..][..self.position_dims];
                     let z: Vec<f64> = (a.iter().zip(x.positions.chunks_exact(self.position_dims)))
-                        .map(|(a, x)| a - x.iter().zip(center).map(|(x, c)| (f64::from(*x) - f64::from(*c)).powi(2)).sum::<f64>())
+                        .map(|(a, x)| {
+                            a - x.iter().zip(center).map(|(x, c)| (f64::from(*x) - f64::from(*c)).powi(2)).sum::<f64>()
+                        })
                         .collect();
                     (f64::from(x.constant) + f64::from(self.bin_constant[p]) + log_sum(&z)).max(floor)
                 };

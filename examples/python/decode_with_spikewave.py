@@ -28,7 +28,7 @@ def log_likelihood(time, decoding, position_time, position, encoding, place_bin_
     """(n_time, interior bins) float32 log likelihood of position, or (n_time, 1) at the animal's own if `is_local`.
 
     `encoding` and `decoding` are pairs of lists by electrode: spike times (s), waveform features (spikes x features).
-    `weights` are one a position sample; `decode_position` is the pair (times, positions) while decoding, for `is_local`.
+    `weights`: one a position sample. `decode_position`: the pair (times, positions) while decoding, for `is_local`.
     """
     arrays = {
         "time": time, "position_time": position_time, "position": position, "position_std": position_std,
@@ -46,8 +46,9 @@ def log_likelihood(time, decoding, position_time, position, encoding, place_bin_
         session, result = Path(folder, "session.npz"), Path(folder, "log_likelihood.npy")
         np.savez(session, **{name: np.asarray(array) for name, array in arrays.items()})
         program = os.environ.get("SPIKEWAVE", "spikewave")
-        command = [program, "decode", "--data", session, "--output", result, *arguments, *["--local"] * is_local]
-        done = subprocess.run(command, capture_output=True, text=True)
+        what = "--local" if is_local else "--likelihood-only"
+        done = subprocess.run([program, "decode", "--data", session, "--output", result, what, *arguments],
+                              capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(done.stderr.strip())
         return np.load(result)

@@ -16,6 +16,13 @@ fn ascending(what: &str, times: &[f64]) -> Result<()> {
     Ok(())
 }
 
+/// Median difference of times that follow each other, or 0.
+fn median_step(times: &[f64]) -> f64 {
+    let mut steps: Vec<f64> = times.windows(2).map(|w| w[1] - w[0]).collect();
+    let middle = steps.len() / 2;
+    if steps.is_empty() { 0.0 } else { *steps.select_nth_unstable_by(middle, f64::total_cmp).1 }
+}
+
 /// The spikes of one electrode: their times, and the features of their waveforms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spikes {
@@ -195,6 +202,11 @@ impl Trajectory {
         &self.position
     }
 
+    /// Median time between samples, s; 0 for a single one.
+    pub fn sample_period(&self) -> f64 {
+        median_step(&self.time)
+    }
+
     /// Positions at these times, linear between the samples and on beyond the first and the last two (times × d).
     pub fn at(&self, times: &[f64]) -> Array2<f64> {
         let (n, d) = self.position.dim();
@@ -255,9 +267,7 @@ impl TimeBins {
         {
             return Err(Error::invalid("time_bin_size", format!("{size} s, must be positive")));
         }
-        let mut widths: Vec<f64> = time.windows(2).map(|w| w[1] - w[0]).collect();
-        widths.sort_by(f64::total_cmp);
-        let size = time_bin_size.or_else(|| widths.get(widths.len() / 2).copied()).unwrap_or(0.0);
+        let size = time_bin_size.unwrap_or_else(|| median_step(&time));
         Ok(Self { time, edges, size })
     }
 

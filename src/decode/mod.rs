@@ -10,6 +10,7 @@
 
 mod data;
 mod density;
+mod likelihood;
 mod model;
 mod results;
 mod session;
@@ -17,6 +18,7 @@ pub mod simulate;
 pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
+pub use likelihood::{Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
 pub use results::{Difference, PositionError, most_likely_bins};
 pub use session::Session;

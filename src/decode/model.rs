@@ -188,6 +188,8 @@ pub struct EncodingModel {
     electrodes: Vec<EncodingElectrode>,
     occupancy: Vec<f64>,
     summed_ground_process_intensity: Vec<f64>,
+    /// Seconds.
+    sample_period: f64,
     /// Position samples, for densities between the bins.
     position: Array2<f64>,
     weights: Vec<f64>,
@@ -258,6 +260,7 @@ impl EncodingModel {
             electrodes,
             occupancy,
             summed_ground_process_intensity: intensity,
+            sample_period: trajectory.sample_period(),
             position: trajectory.position().clone(),
             weights,
         })
@@ -325,6 +328,11 @@ impl EncodingModel {
     /// Λ at the interior bins, spikes a position sample (P). Finite in f32 too: an electrode adds 10³⁰ at most.
     pub fn summed_ground_process_intensity(&self) -> &[f64] {
         &self.summed_ground_process_intensity
+    }
+
+    /// Median time between position samples, s; 0 for a single one.
+    pub fn sample_period(&self) -> f64 {
+        self.sample_period
     }
 
     /// The position samples, cm (n × d).

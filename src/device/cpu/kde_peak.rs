@@ -2,8 +2,12 @@
 
 use rayon::prelude::*;
 
+use super::marks::{LANES, peaks, sides, tasks};
 use super::parallel::Scattered;
 use crate::kernel::kde_peak::{Host, Params};
+
+/// Decoding spikes of a task.
+const GROUP: usize = 512;
 
 /// log2 w_i − |m_i − m_s|² for a spike's mark and each encoding spike of its tile, into `out`.
 pub(super) fn log_terms(
@@ -32,15 +36,16 @@ pub(super) fn slots(tile: &[[u32; 4]]) -> std::ops::Range<usize> {
 
 /// A native device has one part.
 pub(super) fn run(p: &Params, a: Host<'_>) {
-    let peaks = Scattered::new(a.peaks);
     let weights = &a.sites[p.weights_at as usize..];
-    a.tiles.par_chunks_exact(2).for_each(|tile| {
-        let mut terms = vec![0.0; tile[0][3] as usize];
-        for slot in slots(tile) {
-            log_terms(&mut terms, tile, slot, (a.encoding, weights, a.marks, p.spikes as usize));
-            // SAFETY: no two tiles share a slot.
-            let own = unsafe { peaks.part(slot, 1) };
-            own[0] = terms.iter().copied().fold(-3.0e38, f32::max);
+    let out = Scattered::new(a.peaks);
+    tasks(a.tiles, GROUP).par_iter().for_each(|task| {
+        let (enc, panels) = sides(task, a.encoding, weights, a.marks, p.spikes as usize);
+        // SAFETY: no two tasks share a slot.
+        let out = unsafe { out.part(task.slot, task.slots) };
+        for (panel, out) in out.chunks_mut(LANES).enumerate() {
+            let mut best = [0.0; LANES];
+            peaks(&enc, panels.get(panel), &mut best);
+            out.copy_from_slice(&best[..out.len()]);
         }
     });
 }

@@ -27,6 +27,7 @@ mod kde_peak;
 mod kde_rows;
 mod lanes;
 mod lif;
+mod marks;
 mod overlap_save;
 mod parallel;
 mod reduce;

@@ -6,8 +6,24 @@
 /// Coefficients of 2^f for |f| ≤ ½, relative error 7.5e-8: least-squares with weights iterated to equal ripple.
 const EXP2: [f32; 6] = [1.000_000_1, 0.693_146_94, 0.240_221_2, 0.055_507_135, 0.009_675_541, 0.001_327_647];
 
+/// Coefficients of log2(1 + t)/t for 1 + t in [√½, √2), absolute error of the logarithm 7e-9: found likewise.
+const LOG2: [f32; 9] = [
+    1.442_694_9,
+    -0.721_347_15,
+    0.480_922_52,
+    -0.360_721_2,
+    0.287_656_66,
+    -0.238_519_43,
+    0.217_379_38,
+    -0.210_303_34,
+    0.125_412_43,
+];
+
 /// The least power: nothing relies on denormal numbers.
 const LEAST_POWER: f32 = -126.0;
+
+/// The bits of √½.
+const HALF_ROOT: u32 = 0x3f35_04f3;
 
 /// 1.5·2^23: a sum with it has no bits below one, and its last bits are the whole number that was added.
 const WHOLE: f32 = 12_582_912.0;
@@ -27,14 +43,32 @@ pub(super) trait Vector: Copy {
     unsafe fn store(self, at: *mut f32);
     unsafe fn add(self, b: Self) -> Self;
     unsafe fn sub(self, b: Self) -> Self;
-    unsafe fn mul(self, b: Self) -> Self;
     unsafe fn max(self, b: Self) -> Self;
+    unsafe fn min(self, b: Self) -> Self;
     /// `self + a·b`.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
     /// `self − a·b`.
     unsafe fn sub_product(self, a: Self, b: Self) -> Self;
     /// `self·2^n` where `n` + [`WHOLE`] is given.
     unsafe fn scale(self, shifted: Self) -> Self;
+
+    /// Exponent n and mantissa m in [√½, √2) of normal positive numbers: m·2^n.
+    unsafe fn split(self) -> (Self, Self);
+
+    /// log2 of normal positive numbers, and a whole number `plus`; absolute error 1e-7 and half a unit in the last place.
+    #[inline(always)]
+    unsafe fn log2(self, plus: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (n, m) = self.split();
+            let t = m.sub(Self::splat(1.0));
+            let mut p = Self::splat(LOG2[8]);
+            for c in LOG2[..8].iter().rev() {
+                p = Self::splat(*c).add_product(p, t);
+            }
+            n.add(plus).add_product(p, t)
+        }
+    }
 
     /// 2 to the power of it, up to 127; 2^−126 below −126. Relative error 1.5e-7.
     #[inline(always)]
@@ -91,12 +125,12 @@ impl Vector for Plain {
         self.zip(b, |a, b| a - b)
     }
     #[inline(always)]
-    unsafe fn mul(self, b: Self) -> Self {
-        self.zip(b, |a, b| a * b)
-    }
-    #[inline(always)]
     unsafe fn max(self, b: Self) -> Self {
         self.zip(b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn min(self, b: Self) -> Self {
+        self.zip(b, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
     unsafe fn add_product(self, a: Self, b: Self) -> Self {
@@ -110,19 +144,25 @@ impl Vector for Plain {
     unsafe fn scale(self, shifted: Self) -> Self {
         self.zip(shifted, |p, t| f32::from_bits(p.to_bits().wrapping_add(t.to_bits() << 23)))
     }
+    #[inline(always)]
+    unsafe fn split(self) -> (Self, Self) {
+        let exponent = |x: f32| (x.to_bits().wrapping_sub(HALF_ROOT)) as i32 >> 23;
+        let mantissa = |x: f32| f32::from_bits(x.to_bits().wrapping_sub((exponent(x) << 23) as u32));
+        (Self(self.0.map(|x| exponent(x) as f32)), Self(self.0.map(mantissa)))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::Vector;
+    use super::{HALF_ROOT, Vector};
 
     macro_rules! vector {
         (
             $ty:ty, $n:literal, $registers:literal,
-            $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $max:ident, $fma:ident, $fnma:ident,
-            |$p:ident, $shifted:ident| $scale:expr
+            $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $max:ident, $min:ident, $fma:ident, $fnma:ident,
+            |$p:ident, $shifted:ident| $scale:expr, |$x:ident| $split:expr
         ) => {
             impl Vector for $ty {
                 const N: usize = $n;
@@ -150,12 +190,12 @@ mod x86 {
                     unsafe { $sub(self, b) }
                 }
                 #[inline(always)]
-                unsafe fn mul(self, b: Self) -> Self {
-                    unsafe { $mul(self, b) }
-                }
-                #[inline(always)]
                 unsafe fn max(self, b: Self) -> Self {
                     unsafe { $max(self, b) }
+                }
+                #[inline(always)]
+                unsafe fn min(self, b: Self) -> Self {
+                    unsafe { $min(self, b) }
                 }
                 #[inline(always)]
                 unsafe fn add_product(self, a: Self, b: Self) -> Self {
@@ -170,6 +210,11 @@ mod x86 {
                     let ($p, $shifted) = (self, shifted);
                     unsafe { $scale }
                 }
+                #[inline(always)]
+                unsafe fn split(self) -> (Self, Self) {
+                    let $x = self;
+                    unsafe { $split }
+                }
             }
         };
     }
@@ -183,13 +228,19 @@ mod x86 {
         _mm256_storeu_ps,
         _mm256_add_ps,
         _mm256_sub_ps,
-        _mm256_mul_ps,
         _mm256_max_ps,
+        _mm256_min_ps,
         _mm256_fmadd_ps,
         _mm256_fnmadd_ps,
         |p, t| {
             let power = _mm256_slli_epi32::<23>(_mm256_castps_si256(t));
             _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), power))
+        },
+        |x| {
+            let bits = _mm256_castps_si256(x);
+            let n = _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(HALF_ROOT as i32)));
+            let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(n));
+            (_mm256_cvtepi32_ps(n), _mm256_castsi256_ps(m))
         }
     );
     vector!(
@@ -201,22 +252,28 @@ mod x86 {
         _mm512_storeu_ps,
         _mm512_add_ps,
         _mm512_sub_ps,
-        _mm512_mul_ps,
         _mm512_max_ps,
+        _mm512_min_ps,
         _mm512_fmadd_ps,
         _mm512_fnmadd_ps,
         |p, t| {
             let power = _mm512_slli_epi32::<23>(_mm512_castps_si512(t));
             _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), power))
+        },
+        |x| {
+            let bits = _mm512_castps_si512(x);
+            let n = _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(HALF_ROOT as i32)));
+            let m = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(n));
+            (_mm512_cvtepi32_ps(n), _mm512_castsi512_ps(m))
         }
     );
 }
 
 /// Defines a function that compiles `$body::<V>` for every instruction set and calls the best that the processor has.
 macro_rules! for_each_instruction_set {
-    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident) => {
         $(#[$doc])*
-        fn $name($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,fma")]
@@ -256,6 +313,27 @@ mod tests {
         }
     }
     for_each_instruction_set! { fn best(x: &[f32], y: &mut [f32]) = powers }
+
+    unsafe fn logarithms<V: Vector>(x: &[f32], y: &mut [f32]) {
+        for at in (0..x.len()).step_by(V::N) {
+            // SAFETY: the test gives whole vectors.
+            unsafe { V::load(x.as_ptr().add(at)).log2(V::splat(0.0)).store(y.as_mut_ptr().add(at)) };
+        }
+    }
+    for_each_instruction_set! { fn best_log2(x: &[f32], y: &mut [f32]) = logarithms }
+
+    #[test]
+    fn logarithms_are_right_over_the_normal_range() {
+        let x: Vec<f32> = (0..1 << 16).map(|i| ((i as f32 / 65536.0 - 0.5) * 251.0).exp2()).collect();
+        let (mut y, mut z) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+        best_log2(&x, &mut y);
+        // SAFETY: plain arrays need no feature.
+        unsafe { logarithms::<Plain>(&x, &mut z) };
+        for (x, got) in x.iter().zip(&y).chain(x.iter().zip(&z)) {
+            let exact = f64::from(*x).log2();
+            assert!((f64::from(*got) - exact).abs() < 1.5e-7 + 6.1e-8 * exact.abs(), "log2({x}) is {got} for {exact}");
+        }
+    }
 
     #[test]
     fn powers_are_right_to_the_last_bits_and_stop_at_the_least_normal_number() {

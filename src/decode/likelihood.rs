@@ -1,0 +1,596 @@
+//! The log likelihood of position in each time bin, planned to a budget and streamed in chunks.
+//!
+//! With the symbols of [`EncodingModel`](super::EncodingModel), a decoding spike s of electrode e at bin p has the log intensity
+//!
+//! `ln λ_e(s, p) = ln rate_e − ln occ(p) − ln Σ_i w_i + ln Σ_i w_i Π_k N(m_sk; m_ik, σw_k²) Π_k N(p_k; x_ik, σx_k²)`
+//!
+//! and time bin t has `ll[t][p] = −Λ(p)·c + Σ_{s in t} ln λ(s, p)`, where c is 1, or the position samples in a time bin
+//! if a width is given. An electrode without encoding spikes and a bin never visited count ln 1e-15 a spike.
+//!
+//! The spikes of a time bin are added in the order of their times, electrodes in their canonical order where times are
+//! equal: chunks, budgets, threads and the order of electrodes do not change a bit of the result on one device.
+
+use std::cmp::Ordering;
+use std::time::Instant;
+
+use ndarray::{Array2, ArrayView2, Axis};
+use serde::Serialize;
+
+use super::model::{EncodingElectrode, EncodingModel};
+use super::{Spikes, TimeBins};
+use crate::device::{Control, Device, Prepared};
+use crate::ops::{Kde, KdeCapacity, KdeElectrode, KdeModel, KdeRows};
+use crate::recording::Recording;
+use crate::{Error, Result};
+
+/// A scaled Gaussian kernel is 2^(−|u − v|²): scaled coordinates are (x − centre)·√(log2(e)/2)/σ.
+const SCALE: f64 = 0.849_321_800_288_019_2;
+/// Log likelihoods of one chunk, unless it is told otherwise: large beside the cost of a run, small beside a budget.
+const CHUNK_BYTES: u64 = 64 << 20;
+/// Spikes that a tile of the kernels holds; a chunk has room for one of them at least.
+pub(super) const LEAST_SPIKES: usize = 128;
+
+/// ln 1e-15: the reference's floor of a log intensity.
+pub const REFERENCE_FLOOR: f64 = -34.538_776_394_910_684;
+
+/// How the sum over encoding spikes is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Every pair of spikes and every bin, to the rounding of f32.
+    #[default]
+    Exact,
+    /// Marks scattered onto a grid of positions by B-splines, then a banded kernel. The grid is the coarsest one that
+    /// keeps to the tolerance on sampled spikes at all bins.
+    Gridded {
+        /// The largest error of a spike's log intensity, in nats.
+        tolerance: f64,
+    },
+}
+
+/// What is computed, and in which portions.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LikelihoodOptions {
+    /// The method; exact by default.
+    pub method: Method,
+    /// The least log intensity of a spike, in nats; none by default. [`REFERENCE_FLOOR`] gives the reference's results.
+    pub log_intensity_floor: Option<f64>,
+    /// Width of the time bins in seconds, by which Λ, which is per position sample, is scaled. Without it Λ counts
+    /// once for each time bin, whatever its width, as in the reference.
+    pub time_bin_size: Option<f64>,
+    /// The most time bins of a chunk; by default as many as fit the budget, up to 64 MiB of results.
+    pub chunk_bins: Option<usize>,
+}
+
+/// What a likelihood will take, known before any work.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LikelihoodPlan {
+    /// The method.
+    pub method: Method,
+    /// Whether the likelihood is of the animal's own position.
+    pub local: bool,
+    /// T, time bins.
+    pub n_time: usize,
+    /// P, position bins; 1 if local.
+    pub n_bins: usize,
+    /// Decoding spikes within the time bins.
+    pub n_spikes: usize,
+    /// Encoding spikes.
+    pub n_encoding_spikes: usize,
+    /// Runs of the device.
+    pub chunks: usize,
+    /// Time bins of a chunk.
+    pub chunk_bins: usize,
+    /// Spikes of a chunk.
+    pub chunk_spikes: usize,
+    /// Kernel dispatches of a chunk.
+    pub dispatches: usize,
+    /// Multiply-adds and kernels of all chunks, about.
+    pub operations: f64,
+    /// Device memory (on the native path: memory of the kernels).
+    pub device_bytes: u64,
+    /// What this crate holds beside it on the host: spikes, scaled marks, tables, one chunk's results.
+    pub host_bytes: u64,
+    /// Bytes of the whole result.
+    pub output_bytes: u64,
+    /// The device's budget.
+    pub budget_bytes: u64,
+}
+
+/// How a run went.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct RunReport {
+    /// Milliseconds of preparing: buffers, uploads, pipelines.
+    pub warmup_ms: f64,
+    /// Milliseconds of the first chunk.
+    pub first_ms: f64,
+    /// Milliseconds of all chunks, without what the caller did with them.
+    pub likelihood_ms: f64,
+    /// Chunks run.
+    pub chunks: usize,
+    /// The most bytes that the device has held.
+    pub peak_bytes: u64,
+}
+
+/// A decoding spike in its place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placed {
+    pub bin: usize,
+    pub electrode: u32,
+    pub spike: u32,
+}
+
+/// Rows and spikes of one run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Chunk {
+    rows: [usize; 2],
+    spikes: [usize; 2],
+    /// The first row goes on from the run before.
+    continues: bool,
+}
+
+/// Scaled so that a kernel is 2^(−|u − v|²), around a centre.
+pub(super) fn scaled(values: impl Iterator<Item = f64>, centre: &[f64], std: &[f64]) -> Vec<f32> {
+    let dims = centre.len();
+    values.enumerate().map(|(i, v)| ((v - centre[i % dims]) * SCALE / std[i % dims]) as f32).collect()
+}
+
+/// ln Π_k 1/(σ_k √2π).
+pub(super) fn log_norm(std: &[f64]) -> f64 {
+    std.iter().map(|s| -(s * (2.0 * std::f64::consts::PI).sqrt()).ln()).sum()
+}
+
+/// Means of the columns, or zeros.
+pub(super) fn means(x: ArrayView2<'_, f32>) -> Vec<f64> {
+    let n = x.nrows().max(1) as f64;
+    x.columns().into_iter().map(|c| c.iter().map(|v| f64::from(*v)).sum::<f64>() / n).collect()
+}
+
+/// The encoding side of an electrode as the kernels take it.
+struct Scaled {
+    centre: Vec<f64>,
+    marks: Vec<f32>,
+    positions: Vec<f32>,
+    log2_weights: Vec<f32>,
+    constant: f32,
+}
+
+/// Spikes that are near each other on the track one behind the other, so that kernels can leave out what is far.
+/// In one dimension they are already.
+fn along_track(e: &EncodingElectrode, position_std: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..e.len()).collect();
+    if position_std.len() > 1 {
+        // Cells of two standard deviations along a Z-order curve; the sort is stable, so that ties keep their order.
+        let cell = |i: usize, k: usize| (e.positions()[[i, k]] / (2.0 * position_std[k])).floor() as i64;
+        let curve = |i: usize| {
+            let (x, y) = ((cell(i, 0) + (1 << 30)) as u64, (cell(i, 1) + (1 << 30)) as u64);
+            (0..32).fold(0u64, |z, b| z | (x >> b & 1) << (2 * b) | (y >> b & 1) << (2 * b + 1))
+        };
+        order.sort_by_cached_key(|i| curve(*i));
+    }
+    order
+}
+
+impl Scaled {
+    fn new(e: &EncodingElectrode, position_std: &[f64], place: &[f64]) -> Self {
+        let order = along_track(e, position_std);
+        let centre = means(e.features().view());
+        let features = e.features().select(Axis(0), &order);
+        let positions = e.positions().select(Axis(0), &order);
+        let constant = e.mean_rate().ln() - e.total_weight().ln() + log_norm(e.waveform_std()) + log_norm(position_std);
+        Self {
+            marks: scaled(features.iter().map(|v| f64::from(*v)), &centre, e.waveform_std()),
+            positions: scaled(positions.iter().copied(), place, position_std),
+            log2_weights: match e.weights() {
+                [] => Vec::new(),
+                w => order.iter().map(|i| w[*i].log2() as f32).collect(),
+            },
+            constant: if e.is_empty() { 0.0 } else { constant as f32 },
+            centre,
+        }
+    }
+}
+
+/// Every spike that falls into a time bin, in the order in which it is added.
+pub(super) fn place(model: &EncodingModel, bins: &TimeBins, spikes: &[Spikes]) -> Vec<Placed> {
+    // Electrodes with the same contents have the same rank: nothing tells their spikes apart but marks and times.
+    let mut rank = vec![0u32; spikes.len()];
+    let order = model.canonical_order();
+    for pair in order.windows(2) {
+        let same = model.electrodes()[pair[0]] == model.electrodes()[pair[1]];
+        rank[pair[1]] = rank[pair[0]] + u32::from(!same);
+    }
+    let mut placed = Vec::with_capacity(spikes.iter().map(Spikes::len).sum());
+    for (e, x) in spikes.iter().enumerate() {
+        for (i, t) in x.times().iter().enumerate() {
+            if let Some(bin) = bins.bin_of(*t) {
+                placed.push(Placed { bin, electrode: e as u32, spike: i as u32 });
+            }
+        }
+    }
+    let time = |p: &Placed| spikes[p.electrode as usize].times()[p.spike as usize];
+    let marks = |p: &Placed| spikes[p.electrode as usize].features().row(p.spike as usize);
+    placed.sort_unstable_by(|a, b| {
+        let by_marks = || {
+            let pairs = marks(a).into_iter().zip(marks(b)).map(|(x, y)| x.total_cmp(y));
+            pairs.fold(Ordering::Equal, Ordering::then)
+        };
+        time(a)
+            .total_cmp(&time(b))
+            .then_with(|| rank[a.electrode as usize].cmp(&rank[b.electrode as usize]))
+            .then_with(by_marks)
+    });
+    placed
+}
+
+/// A log likelihood that is planned, and can be run from any time bin on.
+#[derive(Debug)]
+pub struct Likelihood {
+    device: Device,
+    recording: Recording,
+    kde: Kde,
+    prepared: Option<Prepared>,
+    plan: LikelihoodPlan,
+    /// Scaled marks of all decoding spikes, electrode by electrode (m_e × D_e).
+    marks: Vec<Vec<f32>>,
+    dims: Vec<usize>,
+    placed: Vec<Placed>,
+    /// Where in `placed` each time bin begins, and the end.
+    offsets: Vec<usize>,
+    chunk: KdeCapacity,
+}
+
+impl Likelihood {
+    /// Plans the log likelihood of every interior bin in every time bin. Nothing runs yet.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for spikes that do not go with the model or options out of their domain, `OverBudget` with the
+    /// least that would do if not even one tile fits, `Unsupported` if the device cannot bind a tensor that is needed.
+    pub fn new(
+        device: &Device,
+        model: &EncodingModel,
+        bins: &TimeBins,
+        spikes: &[Spikes],
+        options: &LikelihoodOptions,
+    ) -> Result<Self> {
+        model.check_spikes(spikes)?;
+        check(options)?;
+        let (n_time, n_bins) = (bins.len(), model.environment().n_interior());
+        let interior = model.environment().interior();
+        let position_std = model.position_std();
+        let origin: Vec<f64> = interior.mean_axis(Axis(0)).map_or_else(Vec::new, |m| m.to_vec());
+        let scaled_electrodes: Vec<Scaled> =
+            model.electrodes().iter().map(|e| Scaled::new(e, position_std, &origin)).collect();
+        let factor = time_factor(model, options)?;
+        let intensity = model.summed_ground_process_intensity();
+        let content = Content {
+            bins: scaled(interior.iter().copied(), &origin, position_std),
+            bin_constant: model.occupancy().iter().map(|o| if *o > 0.0 { -o.ln() as f32 } else { f32::MAX }).collect(),
+            baseline: intensity.iter().map(|l| (-l * factor) as f32).collect(),
+            floor: options.log_intensity_floor.map(|f| f as f32),
+            position_dims: position_std.len(),
+            electrodes: scaled_electrodes,
+            dims: model.electrodes().iter().map(EncodingElectrode::dims).collect(),
+        };
+
+        let placed = place(model, bins, spikes);
+        let mut offsets = vec![0usize; n_time + 1];
+        for p in &placed {
+            offsets[p.bin + 1] += 1;
+        }
+        for t in 0..n_time {
+            offsets[t + 1] += offsets[t];
+        }
+        let (recording, kde, chunk) = fit_to_budget(device, &content, &offsets, options.chunk_bins)?;
+        let marks: Vec<Vec<f32>> = spikes
+            .iter()
+            .zip(model.electrodes())
+            .zip(&content.electrodes)
+            .map(|((x, e), s)| scaled(x.features().iter().map(|v| f64::from(*v)), &s.centre, e.waveform_std()))
+            .collect();
+
+        let counts: Vec<usize> = model.electrodes().iter().map(EncodingElectrode::len).collect();
+        let mut pairs = 0.0;
+        for p in &placed {
+            pairs += counts[p.electrode as usize] as f64;
+        }
+        let host = marks.iter().map(|m| m.len() * 4).sum::<usize>()
+            + size_of_val(&placed[..])
+            + size_of_val(&offsets[..])
+            + content.bytes()
+            + chunk.rows * n_bins * 4;
+        let device_plan = recording.plan();
+        let mut likelihood = Self {
+            plan: LikelihoodPlan {
+                method: options.method,
+                local: false,
+                n_time,
+                n_bins,
+                n_spikes: placed.len(),
+                n_encoding_spikes: counts.iter().sum(),
+                chunks: 0,
+                chunk_bins: chunk.rows,
+                chunk_spikes: chunk.spikes,
+                dispatches: device_plan.dispatches,
+                operations: pairs * n_bins as f64,
+                device_bytes: device_plan.peak_bytes(),
+                host_bytes: host as u64,
+                output_bytes: n_time as u64 * n_bins as u64 * 4,
+                budget_bytes: device.capabilities().budget_bytes,
+            },
+            device: device.clone(),
+            recording,
+            kde,
+            prepared: None,
+            dims: content.dims,
+            marks,
+            placed,
+            offsets,
+            chunk,
+        };
+        likelihood.plan.chunks = likelihood.chunks(0).count();
+        Ok(likelihood)
+    }
+
+    /// What it will take.
+    pub fn plan(&self) -> &LikelihoodPlan {
+        &self.plan
+    }
+
+    /// The runs from a time bin on.
+    fn chunks(&self, from_row: usize) -> impl Iterator<Item = Chunk> + use<'_> {
+        let last = self.offsets.len() - 1;
+        let mut row = from_row.min(last);
+        // Spikes of `row` that have been counted.
+        let mut done = 0;
+        std::iter::from_fn(move || {
+            if row == last {
+                return None;
+            }
+            let first = self.offsets[row] + done;
+            let continues = done > 0;
+            let most = (row + self.chunk.rows).min(last);
+            let end = row + self.offsets[row + 1..=most].partition_point(|at| *at - first <= self.chunk.spikes);
+            if end == row {
+                // One time bin has more spikes than a run takes.
+                done += self.chunk.spikes;
+                let spikes = [first, first + self.chunk.spikes];
+                return Some(Chunk { rows: [row, row + 1], spikes, continues });
+            }
+            let chunk = Chunk { rows: [row, end], spikes: [first, self.offsets[end]], continues };
+            (row, done) = (end, 0);
+            Some(chunk)
+        })
+    }
+
+    /// Allocates, uploads and compiles, which the first run does otherwise.
+    ///
+    /// # Errors
+    /// As [`Device::prepare`].
+    pub fn prepare(&mut self) -> Result<()> {
+        if self.prepared.is_none() {
+            self.prepared = Some(self.device.prepare(&self.recording)?);
+        }
+        Ok(())
+    }
+
+    /// Computes the time bins from `from_row` on and hands them to `sink` in order: the number of the first one, and rows of
+    /// P log likelihoods. Progress is reported in time bins.
+    ///
+    /// # Errors
+    /// As [`Prepared::run`], and what `sink` returns.
+    pub fn run(
+        &mut self,
+        from_row: usize,
+        control: &Control<'_>,
+        sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<RunReport> {
+        let started = Instant::now();
+        self.prepare()?;
+        let mut report = RunReport { warmup_ms: started.elapsed().as_secs_f64() * 1e3, ..RunReport::default() };
+        let Some(mut prepared) = self.prepared.take() else {
+            return Err(Error::Internal("a prepared likelihood is missing".into()));
+        };
+        let result = self.run_chunks(&mut prepared, from_row, control, sink, &mut report);
+        self.prepared = Some(prepared);
+        report.peak_bytes = self.device.stats().memory.peak_bytes;
+        result.map(|()| report)
+    }
+
+    fn run_chunks(
+        &self,
+        prepared: &mut Prepared,
+        from_row: usize,
+        control: &Control<'_>,
+        sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+        report: &mut RunReport,
+    ) -> Result<()> {
+        let (n_bins, total) = (self.plan.n_bins, self.plan.n_time);
+        let started = Instant::now();
+        let mut carry: Option<Vec<f32>> = None;
+        // Marks of a run and the number of spikes of each electrode, reused.
+        let mut marks: Vec<Vec<f32>> = vec![Vec::new(); self.dims.len()];
+        for chunk in self.chunks(from_row) {
+            let began = Instant::now();
+            control.check(started)?;
+            let [first, end] = chunk.rows;
+            marks.iter_mut().for_each(Vec::clear);
+            let mut order = Vec::with_capacity(chunk.spikes[1] - chunk.spikes[0]);
+            for p in &self.placed[chunk.spikes[0]..chunk.spikes[1]] {
+                let (e, dims) = (p.electrode as usize, self.dims[p.electrode as usize]);
+                order.push([p.electrode, (marks[e].len() / dims) as u32]);
+                marks[e].extend_from_slice(&self.marks[e][p.spike as usize * dims..][..dims]);
+            }
+            let at = |t: usize| (self.offsets[t].clamp(chunk.spikes[0], chunk.spikes[1]) - chunk.spikes[0]) as u32;
+            let offsets: Vec<u32> = (first..=end).map(at).collect();
+            let slices: Vec<&[f32]> = marks.iter().map(Vec::as_slice).collect();
+            let rows = KdeRows { offsets: &offsets, spikes: &order };
+            let given = if chunk.continues { carry.as_deref() } else { None };
+            let inputs = self.kde.pack(&slices, rows, given)?;
+            let within = |done: u64, of: u64| {
+                let part = (end - first) as u64 * done / of.max(1);
+                control.report(first as u64 + part, total as u64);
+            };
+            let inner = Control { cancel: control.cancel.clone(), progress: Some(&within), ..Control::default() };
+            let outputs = prepared.run(&inputs.feeds(), &inner)?;
+            let rows = &outputs.get(self.kde.log_likelihood)?[..(end - first) * n_bins];
+            if report.chunks == 0 {
+                report.first_ms = began.elapsed().as_secs_f64() * 1e3;
+            }
+            report.likelihood_ms += began.elapsed().as_secs_f64() * 1e3;
+            report.chunks += 1;
+            // A row that goes on in the next run is not whole yet.
+            if chunk.spikes[1] < self.offsets[end] {
+                carry = Some(rows[rows.len() - n_bins..].to_vec());
+                continue;
+            }
+            sink(first, rows)?;
+            control.report(end as u64, total as u64);
+        }
+        Ok(())
+    }
+
+    /// The whole log likelihood in memory (T × P).
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn to_array(&mut self, control: &Control<'_>) -> Result<Array2<f32>> {
+        let (n_time, n_bins) = (self.plan.n_time, self.plan.n_bins);
+        let mut out = Vec::new();
+        let bytes = n_time as u64 * n_bins as u64 * 4;
+        let oom = |_| Error::OutOfMemory { bytes, what: "the log likelihood; stream it to a file".into() };
+        out.try_reserve_exact(n_time.saturating_mul(n_bins)).map_err(oom)?;
+        self.run(0, control, &mut |_, rows| {
+            out.extend_from_slice(rows);
+            Ok(())
+        })?;
+        Array2::from_shape_vec((n_time, n_bins), out).map_err(|e| Error::Internal(e.to_string()))
+    }
+}
+
+/// Everything that a recording is made of.
+struct Content {
+    bins: Vec<f32>,
+    bin_constant: Vec<f32>,
+    baseline: Vec<f32>,
+    floor: Option<f32>,
+    position_dims: usize,
+    electrodes: Vec<Scaled>,
+    dims: Vec<usize>,
+}
+
+impl Content {
+    fn record(&self, device: &Device, capacity: KdeCapacity) -> Result<(Recording, Kde)> {
+        let electrodes: Vec<KdeElectrode<'_>> = self
+            .electrodes
+            .iter()
+            .zip(&self.dims)
+            .map(|(s, dims)| KdeElectrode {
+                marks: &s.marks,
+                dims: *dims,
+                positions: &s.positions,
+                log2_weights: &s.log2_weights,
+                constant: s.constant,
+            })
+            .collect();
+        let model = KdeModel {
+            electrodes: &electrodes,
+            position_dims: self.position_dims,
+            bins: &self.bins,
+            bin_constant: &self.bin_constant,
+            baseline: &self.baseline,
+            floor: self.floor,
+        };
+        let mut recording = device.recording("log likelihood");
+        let kde = Kde::record(&mut recording, &model, capacity)?;
+        Ok((recording, kde))
+    }
+
+    fn bytes(&self) -> usize {
+        let each = |s: &Scaled| (s.marks.len() + s.positions.len() + s.log2_weights.len()) * 4;
+        self.electrodes.iter().map(each).sum()
+    }
+}
+
+/// Position samples in a time bin, by which Λ is scaled.
+pub(super) fn time_factor(model: &EncodingModel, options: &LikelihoodOptions) -> Result<f64> {
+    match options.time_bin_size {
+        None => Ok(1.0),
+        Some(_) if model.sample_period() == 0.0 => {
+            let why = "the model has a single position sample, and no rate in time; leave it out";
+            Err(Error::invalid("time_bin_size", why))
+        }
+        Some(size) => Ok(size / model.sample_period()),
+    }
+}
+
+/// Options in their domain.
+pub(super) fn check(options: &LikelihoodOptions) -> Result<()> {
+    if let Some(size) = options.time_bin_size
+        && !(size > 0.0 && size.is_finite())
+    {
+        return Err(Error::invalid("time_bin_size", format!("{size} s, must be positive")));
+    }
+    if let Some(floor) = options.log_intensity_floor
+        && !floor.is_finite()
+    {
+        return Err(Error::invalid("log_intensity_floor", format!("{floor}, must be finite; leave it out for none")));
+    }
+    if let Method::Gridded { tolerance } = options.method
+        && !(tolerance > 0.0 && tolerance.is_finite())
+    {
+        return Err(Error::invalid("tolerance", format!("{tolerance} nats, must be positive")));
+    }
+    if options.chunk_bins == Some(0) {
+        return Err(Error::invalid("chunk_bins", "0; at least one time bin"));
+    }
+    Ok(())
+}
+
+/// The largest chunk that fits what is left of the budget.
+fn fit_to_budget(
+    device: &Device,
+    content: &Content,
+    offsets: &[usize],
+    chunk_bins: Option<usize>,
+) -> Result<(Recording, Kde, KdeCapacity)> {
+    let n_time = offsets.len() - 1;
+    let row_bytes = content.bin_constant.len() as u64 * 4;
+    let used = device.stats().memory.leased_bytes;
+    let capabilities = device.capabilities();
+    let budget = capabilities.budget_bytes.saturating_sub(used);
+    let most_rows = (CHUNK_BYTES.min(capabilities.max_tensor_bytes) / row_bytes).clamp(1, n_time as u64) as usize;
+    let mut rows = chunk_bins.unwrap_or(n_time).min(most_rows);
+    let mut spikes_bytes = CHUNK_BYTES.min(capabilities.max_tensor_bytes);
+    loop {
+        // As many spikes as the fullest stretch of that many rows has, but not more than half of the memory for them.
+        let fullest =
+            (0..n_time).step_by(rows).map(|t| offsets[(t + rows).min(n_time)] - offsets[t]).max().unwrap_or(0);
+        let spikes = fullest.min((spikes_bytes / row_bytes) as usize).max(LEAST_SPIKES);
+        let capacity = KdeCapacity { spikes, rows };
+        let recorded = content.record(device, capacity);
+        let (needed, error) = match recorded {
+            Ok((recording, kde)) => {
+                let plan = recording.plan();
+                let needed = plan.peak_bytes();
+                if needed <= budget {
+                    return Ok((recording, kde, capacity));
+                }
+                let (tensor, tensor_bytes) = plan.largest.clone();
+                let (in_use, limit) = (used, capabilities.budget_bytes);
+                (needed, Error::OverBudget { needed, in_use, limit, tensor, tensor_bytes, least: None })
+            }
+            Err(error @ Error::Unsupported { .. }) => (u64::MAX, error),
+            Err(error) => return Err(error),
+        };
+        if rows == 1 && spikes == LEAST_SPIKES {
+            return Err(error.with_least(needed.saturating_add(used)));
+        }
+        // Halve what is larger.
+        if rows > 1 && (rows >= spikes || spikes == LEAST_SPIKES) {
+            rows = rows.div_ceil(2);
+        } else {
+            spikes_bytes = (spikes as u64 * row_bytes / 2).max(row_bytes);
+        }
+    }
+}
