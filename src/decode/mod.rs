@@ -13,6 +13,7 @@ mod density;
 mod likelihood;
 mod model;
 mod results;
+pub mod plot;
 mod session;
 pub mod simulate;
 pub mod state_space;

@@ -7,8 +7,8 @@
 
 use crate::Result;
 use crate::plot::{
-    Anchor, Axes, Canvas, Dot, HEADER, INK, LABEL, Rgb, SOFT_INK, TICK, WIDTH, colour_map, has_values, seconds, signed,
-    significant, within,
+    Anchor, Axes, Canvas, Dot, HEADER, INK, LABEL, Rgb, SOFT_INK, Scale, TICK, WIDTH, colour_map, has_values, seconds,
+    signed, significant, within,
 };
 use rayon::prelude::*;
 use rustfft::FftPlanner;
@@ -213,7 +213,8 @@ pub fn search(figure: &SearchFigure, path: &Path) -> Result<()> {
         axes.y_ticks = [20.0, 50.0, 100.0, 200.0, 500.0].to_vec();
         axes.frame(&mut canvas, Some(&time_label), "frequency (Hz)");
         if index + 1 == figure.panels.len() {
-            canvas.colour_bar([left + width + 22.0, 722.0, 18.0, 290.0], f64::from(top), "normalised energy");
+            let bar = [left + width + 22.0, 722.0, 18.0, 290.0];
+            canvas.colour_bar(bar, Scale::linear(f64::from(top)), colour_map, "normalised energy");
         }
     }
     canvas.save(path)
@@ -275,7 +276,7 @@ pub fn detect(figure: &DetectFigure, path: &Path) -> Result<()> {
             if zoom {
                 mark_triggers(&mut canvas, &axes, &triggers, figure.reference_gps);
             }
-            axes.raster(&mut canvas, dots(spikes, |s| if s.on { ON } else { OFF }));
+            axes.raster(&mut canvas, dots(spikes, |s| if s.on { ON } else { OFF }), TALLEST);
             let label = format!("{name} neuron");
             axes.frame(&mut canvas, None, if zoom { "" } else { &label });
             axes.legend(&mut canvas, &[("ON", ON), ("OFF", OFF)]);
@@ -289,7 +290,7 @@ pub fn detect(figure: &DetectFigure, path: &Path) -> Result<()> {
         if zoom {
             mark_triggers(&mut canvas, &axes, &triggers, figure.reference_gps);
         }
-        axes.raster(&mut canvas, dots(&coincidences, |_| COINCIDENCE));
+        axes.raster(&mut canvas, dots(&coincidences, |_| COINCIDENCE), TALLEST);
         axes.frame(&mut canvas, None, if zoom { "" } else { "neuron" });
         axes.legend(&mut canvas, &[("coincidences", COINCIDENCE)]);
         if coincidences.is_empty() {
@@ -339,6 +340,9 @@ fn middles(figure: &SearchFigure) -> Vec<f64> {
 fn shifted(spikes: &[Spike], reference: f64) -> Vec<Spike> {
     spikes.iter().map(|s| Spike { gps: s.gps - reference, ..*s }).collect()
 }
+
+/// Pixels of the bar of a spike.
+const TALLEST: f32 = 14.0;
 
 fn dots(spikes: &[Spike], colour: impl Fn(&Spike) -> Rgb) -> impl Iterator<Item = Dot> {
     spikes.iter().map(move |s| Dot { x: s.gps, y: s.neuron as f64 + 0.5, colour: colour(s) })

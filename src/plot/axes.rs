@@ -111,15 +111,16 @@ impl Axes {
 
     /// Names of what is drawn, in the upper left corner.
     pub(crate) fn legend(&self, canvas: &mut Canvas, entries: &[(&str, Rgb)]) {
-        let mut x = self.rect[0] + 10.0;
-        let y = self.rect[1] + 8.0;
-        let width: f32 = entries.iter().map(|e| 42.0 + canvas.text_width(e.0, TICK)).sum();
-        canvas.fill([x - 4.0, y - 3.0, width - 2.0, 26.0], [255; 3]);
-        for &(name, colour) in entries {
-            canvas.fill([x + 2.0, y + 8.0, 20.0, 4.0], colour);
-            canvas.text(name, [x + 28.0, y + 16.0], TICK, INK, Anchor::Start);
-            x += 42.0 + canvas.text_width(name, TICK);
-        }
+        let (x, y) = (self.rect[0] + 10.0, self.rect[1] + 8.0);
+        canvas.fill([x - 4.0, y - 3.0, canvas.keys_width(entries) - 2.0, 26.0], [255; 3]);
+        canvas.keys([x, y + 16.0], entries);
+    }
+
+    /// What the panel shows, above its left end, and the names of what is drawn, above its right end.
+    pub(crate) fn caption(&self, canvas: &mut Canvas, text: &str, entries: &[(&str, Rgb)]) {
+        let [left, top, width, _] = self.rect;
+        canvas.text(text, [left, top - 10.0], LABEL, SOFT_INK, Anchor::Start);
+        canvas.keys([left + width - canvas.keys_width(entries) + 14.0, top - 10.0], entries);
     }
 
     pub(crate) fn vertical(&self, canvas: &mut Canvas, x: f64, colour: Rgb) {
@@ -157,8 +158,8 @@ impl Axes {
         canvas.curve(path, colour, width, self.rect);
     }
 
-    /// A bar for each dot where there is room, darker pixels where there is not.
-    pub(crate) fn raster(&self, canvas: &mut Canvas, dots: impl Iterator<Item = Dot>) {
+    /// A bar for each dot, of at most `tallest` pixels, where there is room; darker pixels where there is not.
+    pub(crate) fn raster(&self, canvas: &mut Canvas, dots: impl Iterator<Item = Dot>, tallest: f32) {
         let [_, top, _, height] = self.rect;
         let visible: Vec<Dot> = dots.filter(|d| self.at(d.x, d.y).is_some()).collect();
         let pitch = height / (self.y.1 - self.y.0) as f32;
@@ -167,7 +168,8 @@ impl Axes {
             2_000..10_000 => (2, 0.8),
             many => (1, (12_000.0 / many as f32).clamp(0.2, 0.7)),
         };
-        let high = (0.9 * pitch).clamp(1.0 + wide as f32, 14.0) as i32;
+        let least = 1.0 + wide as f32;
+        let high = (0.9 * pitch).clamp(least, tallest.max(least)) as i32;
         for dot in visible {
             let x = self.pixel_x(dot.x) as i32 - wide / 2;
             let y = self.pixel_y(dot.y) as i32 - high / 2;

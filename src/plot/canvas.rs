@@ -9,8 +9,7 @@ use tiny_skia::{
     StrokeDash, Transform,
 };
 
-use super::numbers::{round_values, tick_labels};
-use super::{INK, LABEL, Rgb, SOFT_INK, SUBTITLE, TICK, TITLE, colour_map};
+use super::{INK, Rgb, SOFT_INK, SUBTITLE, TICK, TITLE};
 use crate::io::write_atomically;
 use crate::{Error, Result};
 
@@ -103,26 +102,21 @@ impl Canvas {
         }
     }
 
-    /// Colours every pixel of a rectangle by its place: fractions of width (from the left) and height (from below).
-    pub(crate) fn heat(&mut self, [x, y, width, height]: [f32; 4], colour: impl Fn(f32, f32) -> Rgb) {
+    /// Colours the pixels of a rectangle by their columns (from the left) and rows (from above); `None` stays as it is.
+    pub(crate) fn pixels(&mut self, [x, y, width, height]: [f32; 4], colour: impl Fn(usize, usize) -> Option<Rgb>) {
         for row in 0..height as usize {
             for column in 0..width as usize {
-                let [r, g, b] = colour((column as f32 + 0.5) / width, 1.0 - (row as f32 + 0.5) / height);
-                self.set(x as i32 + column as i32, y as i32 + row as i32, [r, g, b], 1.0);
+                if let Some(colour) = colour(column, row) {
+                    self.set(x as i32 + column as i32, y as i32 + row as i32, colour, 1.0);
+                }
             }
         }
     }
 
-    pub(crate) fn colour_bar(&mut self, rect: [f32; 4], top: f64, label: &str) {
-        let [x, y, width, height] = rect;
-        self.heat(rect, |_, level| colour_map(level));
-        let ticks = round_values(0.0, top, 4.0);
-        for (tick, text) in ticks.iter().zip(tick_labels(&ticks)) {
-            let at = y + height * (1.0 - (tick / top) as f32);
-            self.line([x + width, at], [x + width + 5.0, at], INK, 1.2, None);
-            self.text(&text, [x + width + 9.0, at + 0.36 * TICK], TICK, INK, Anchor::Start);
-        }
-        self.text_upward(label, [x + width + 50.0, y + height / 2.0], LABEL);
+    /// Colours every pixel of a rectangle by its place: fractions of width (from the left) and height (from below).
+    pub(crate) fn heat(&mut self, rect: [f32; 4], colour: impl Fn(f32, f32) -> Rgb) {
+        let [_, _, width, height] = rect;
+        self.pixels(rect, |column, row| Some(colour((column as f32 + 0.5) / width, 1.0 - (row as f32 + 0.5) / height)));
     }
 
     /// Lays a colour over one pixel; outside of the picture nothing happens.
@@ -168,6 +162,22 @@ impl Canvas {
         self.letters(text, size, anchor, |canvas, x, y, c| {
             canvas.set((at[0].round() as i32) + x, (at[1].round() as i32) + y, colour, c);
         });
+    }
+
+    /// The names of what is drawn, each behind a stroke of its colour, in a line with its baseline at `at`.
+    pub(crate) fn keys(&mut self, [mut x, y]: [f32; 2], entries: &[(&str, Rgb)]) {
+        for &(name, colour) in entries {
+            if colour == [255; 3] {
+                self.fill([x + 1.0, y - 9.0, 22.0, 6.0], INK);
+            }
+            self.fill([x + 2.0, y - 8.0, 20.0, 4.0], colour);
+            self.text(name, [x + 28.0, y], TICK, INK, Anchor::Start);
+            x += 42.0 + self.text_width(name, TICK);
+        }
+    }
+
+    pub(crate) fn keys_width(&self, entries: &[(&str, Rgb)]) -> f32 {
+        entries.iter().map(|e| 42.0 + self.text_width(e.0, TICK)).sum()
     }
 
     /// A line of text that reads from below, with its middle at `at`.

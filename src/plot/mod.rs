@@ -7,10 +7,12 @@
 mod axes;
 mod canvas;
 mod numbers;
+mod scale;
 
 pub(crate) use axes::{Axes, Dot};
 pub(crate) use canvas::{Anchor, Canvas};
-pub(crate) use numbers::{seconds, signed, significant};
+pub(crate) use numbers::{grouped, plain, round_values, seconds, signed, significant};
+pub(crate) use scale::Scale;
 
 /// Red, green and blue.
 pub(crate) type Rgb = [u8; 3];

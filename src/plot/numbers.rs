@@ -13,6 +13,17 @@ pub(crate) fn significant(value: f64) -> String {
     with_minus(format!("{value:.digits$}"))
 }
 
+/// With the decimals it needs, at most ten.
+pub(crate) fn plain(value: f64) -> String {
+    let text = format!("{value:.10}");
+    with_minus(text.trim_end_matches('0').trim_end_matches('.').into())
+}
+
+/// With a comma between thousands.
+pub(crate) fn grouped(n: usize) -> String {
+    if n < 1000 { n.to_string() } else { format!("{},{:03}", grouped(n / 1000), n % 1000) }
+}
+
 pub(crate) fn seconds(duration: f64) -> String {
     format!("{} s", significant(duration))
 }
