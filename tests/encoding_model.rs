@@ -1,29 +1,12 @@
 //! The fitted model beside the reference's and a plain one.
 
-use std::io::Read;
 use std::path::Path;
 
 use ndarray::{Array2, Axis};
 use proptest::prelude::*;
 use spikewave::decode::{Bandwidth, EPS, EncodingModel, Environment, FitOptions, Spikes, Trajectory};
+use spikewave::io::npz::{self, Npz};
 use spikewave::random::Random;
-
-/// One array of an NPZ file, as f64.
-fn array(path: &Path, name: &str) -> Option<Array2<f64>> {
-    let mut archive = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
-    let mut bytes = Vec::new();
-    archive.by_name(&format!("{name}.npy")).ok()?.read_to_end(&mut bytes).unwrap();
-    let npy = npyz::NpyFile::new(&bytes[..]).unwrap();
-    let shape: Vec<usize> = npy.shape().iter().map(|d| *d as usize).collect();
-    let values: Vec<f64> = match npy.dtype().descr().as_str() {
-        "'<f8'" => npy.into_vec().unwrap(),
-        "'<f4'" => npy.into_vec::<f32>().unwrap().into_iter().map(f64::from).collect(),
-        "'|b1'" => npy.into_vec::<bool>().unwrap().into_iter().map(|b| f64::from(u8::from(b))).collect(),
-        other => panic!("{name} is {other}"),
-    };
-    let columns = shape.get(1).copied().unwrap_or(1);
-    Some(Array2::from_shape_vec((values.len() / columns.max(1), columns), values).unwrap())
-}
 
 /// What a decoder is given.
 struct Session {
@@ -33,18 +16,20 @@ struct Session {
 }
 
 impl Session {
-    fn read(path: &Path) -> Self {
-        let get = |name: &str| array(path, name).unwrap();
-        let column = |name: &str| get(name).into_raw_vec_and_offset().0;
-        let spikes = (0..)
-            .map_while(|e| array(path, &format!("encoding_marks_{e}")).map(|m| (e, m)))
-            .map(|(e, m)| Spikes::new(column(&format!("encoding_spike_times_{e}")), m.mapv(|x| x as f32)).unwrap())
+    fn read(npz: &mut Npz) -> Self {
+        let electrodes = (0..).take_while(|e| npz.has(&format!("encoding_marks_{e}"))).count();
+        let spikes = (0..electrodes)
+            .map(|e| {
+                let times = npz.vector(&format!("encoding_spike_times_{e}")).unwrap();
+                Spikes::new(times, npz.matrix(&format!("encoding_marks_{e}")).unwrap()).unwrap()
+            })
             .collect();
-        let interior = column("is_track_interior").into_iter().map(|x| x != 0.0).collect();
+        let (time, position) = (npz.vector("position_time").unwrap(), npz.matrix("position").unwrap());
+        let (centers, interior) = (npz.matrix("place_bin_centers").unwrap(), npz.vector("is_track_interior").unwrap());
         Self {
-            trajectory: Trajectory::new(column("position_time"), get("position")).unwrap(),
+            trajectory: Trajectory::new(time, position).unwrap(),
             spikes,
-            environment: Environment::new(get("place_bin_centers"), interior).unwrap(),
+            environment: Environment::new(centers, interior).unwrap(),
         }
     }
 
@@ -135,6 +120,8 @@ fn bits(values: &[f64]) -> Vec<u64> {
 /// Everything that sums give, to the bit, by electrode in canonical order.
 fn fingerprint(model: &EncodingModel) -> Vec<Vec<u64>> {
     let mut all = vec![bits(model.occupancy()), bits(model.summed_ground_process_intensity())];
+    let between = model.local_rates(model.position().slice(ndarray::s![..5, ..])).unwrap();
+    all.extend([bits(&between.occupancy), bits(&between.ground_process_intensity)]);
     for e in model.canonical_order() {
         let electrode = &model.electrodes()[e];
         all.push(bits(electrode.positions().as_slice().unwrap()));
@@ -155,10 +142,10 @@ fn it_is_the_model_of_the_reference() {
         return;
     }
     for name in ["box_2d_4d", "track_1d_10d", "track_1d_ragged"] {
-        let path = root.join(format!("{name}.npz"));
-        let session = Session::read(&path);
+        let mut npz = Npz::open(root.join(format!("{name}.npz"))).unwrap();
+        let session = Session::read(&mut npz);
         let model = session.fit(&FitOptions::default());
-        let want = |name: &str| array(&path, name).unwrap().into_raw_vec_and_offset().0;
+        let mut want = |name: &str| npz.vector::<f64>(name).unwrap();
         let (occupancy, intensity) = oracle(&session, &[6.0, 6.0][..session.environment.dims()], &[]);
         close(model.occupancy(), &occupancy, 1e-6);
         close(model.summed_ground_process_intensity(), &intensity, 1e-6);
@@ -190,6 +177,170 @@ fn it_is_what_the_formulas_say_in_one_two_and_three_dimensions() {
                 close(model.summed_ground_process_intensity(), &intensity, 1e-6);
             }
         }
+    }
+}
+
+/// occ and Σ_e rate_e·gpi_e of a fitted model, every kernel evaluated.
+fn local_oracle(model: &EncodingModel, points: &Array2<f64>) -> (Vec<f64>, Vec<f64>) {
+    let kernel = |x: ndarray::ArrayView1<f64>, p: ndarray::ArrayView1<f64>| -> f64 {
+        let gauss = |(k, std): (usize, &f64)| {
+            let z = (p[k] - x[k]) / std;
+            (-0.5 * z * z).exp() / (std * (2.0 * std::f64::consts::PI).sqrt())
+        };
+        model.position_std().iter().enumerate().map(gauss).product()
+    };
+    let sum = |x: &Array2<f64>, w: &[f64], p: ndarray::ArrayView1<f64>| -> f64 {
+        (0..x.nrows()).map(|i| w.get(i).unwrap_or(&1.0) * kernel(x.row(i), p)).sum()
+    };
+    let n = model.position().nrows();
+    let total = if model.weights().is_empty() { n as f64 } else { model.weights().iter().sum() };
+    let each = |p: ndarray::ArrayView1<f64>| {
+        let occupancy = sum(model.position(), model.weights(), p) / total;
+        let ground: f64 = model.electrodes().iter().map(|e| sum(e.positions(), e.weights(), p)).sum();
+        (occupancy, if occupancy > 0.0 { ground / total } else { 0.0 })
+    };
+    points.rows().into_iter().map(each).unzip()
+}
+
+#[test]
+fn rates_between_the_bins_are_the_sums_over_all_samples_and_spikes() {
+    for d in [1, 2, 3] {
+        for samples in [60, 8000] {
+            let session = Session::walk(samples, d, &[5, 0, samples / 12], 8);
+            let weights = (0..samples).map(|i| f64::from((i / 10 % 4) as u8)).collect();
+            let std = [6.0, 4.5, 9.0][..d].to_vec();
+            let options = FitOptions { position_std: std.into(), weights: Some(weights), ..FitOptions::default() };
+            let model = session.fit(&options);
+            let mut random = Random::new(1, 1);
+            let mut points = Array2::from_shape_simple_fn((200, d), || -40.0 + 180.0 * random.uniform());
+            // Far outside, and where even f64 ends.
+            points.row_mut(0).fill(220.0);
+            points.row_mut(1).fill(-190.0);
+            points.row_mut(2).fill(1e9);
+            let (occupancy, ground) = local_oracle(&model, &points);
+            let found = model.local_rates(points.view()).unwrap();
+            close(&found.occupancy, &occupancy, 1e-6);
+            close(&found.ground_process_intensity, &ground, 1e-6);
+            assert_eq!((found.occupancy[2], found.ground_process_intensity[2]), (0.0, 0.0));
+            assert_eq!(model.local_bytes() > 0, d == 1 || (d == 2 && samples == 8000));
+            // A point has the same bits in any company.
+            let alone = model.local_rates(points.slice(ndarray::s![7..8, ..])).unwrap();
+            assert_eq!(bits(&alone.occupancy), bits(&found.occupancy[7..8]));
+            assert_eq!(bits(&alone.ground_process_intensity), bits(&found.ground_process_intensity[7..8]));
+            let said = model.local_rates(Array2::zeros((1, d + 1)).view()).unwrap_err().to_string();
+            assert!(said.contains(&format!("fitted with {d}")), "{said}");
+            points[[3, 0]] = f64::NAN;
+            assert!(model.local_rates(points.view()).unwrap_err().to_string().contains("row 3 has NaN"));
+        }
+    }
+}
+
+#[test]
+fn a_saved_model_comes_back_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.npz");
+    for (d, weights) in [(1, None), (2, Some((0..900).map(|i| 1.0 + f64::from(i)).collect()))] {
+        let session = Session::walk(900, d, &[80, 0, 50], 8);
+        let waveform_std = vec![vec![20.0, 21.0], vec![1.0; 3], vec![24.0, 5.0, 1e-3, 7.0]].into();
+        let model = session.fit(&FitOptions { weights, waveform_std, ..FitOptions::default() });
+        model.save(&path).unwrap();
+        let loaded = EncodingModel::load(&path).unwrap();
+        assert_eq!(loaded, model);
+        assert_eq!(fingerprint(&loaded), fingerprint(&model));
+        assert_eq!(bits(loaded.position_std()), bits(model.position_std()));
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_that_is_no_whole_model_is_refused_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.npz");
+    Session::walk(300, 1, &[30, 20], 8).fit(&FitOptions::default()).save(&path).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let error = EncodingModel::load(&path).unwrap_err();
+        assert!(matches!(&error, spikewave::Error::File { path: p, .. } if *p == path), "{error:?}");
+        error.to_string()
+    };
+    for part in 1..20 {
+        refused(&whole[..whole.len() * part / 20]);
+    }
+    refused(&whole[..whole.len() - 1]);
+    // One bit of the spikes' positions.
+    let mut changed = whole.clone();
+    let name = b"encoding_positions_1.npy";
+    let at = changed.windows(name.len()).position(|w| w == name).unwrap();
+    changed[at + name.len() + 40] ^= 4;
+    let said = refused(&changed);
+    assert!(said.contains("encoding_positions_1"), "{said}");
+
+    let other = |fill: &dyn Fn(&mut npz::Writer<'_>)| {
+        npz::write(&path, |w| {
+            fill(w);
+            Ok(())
+        })
+        .unwrap();
+        refused(&std::fs::read(&path).unwrap())
+    };
+    let said = other(&|w| w.array("position", &[2], &[1.0, 2.0]).unwrap());
+    assert!(said.contains("not an encoding model"), "{said}");
+    let said = other(&|w| w.array("encoding_model_version", &[], &[99i64]).unwrap());
+    assert!(said.contains("version 99") && said.contains("version 1"), "{said}");
+    assert!(EncodingModel::load(folder.path().join("absent")).unwrap_err().to_string().contains("absent"));
+    let error = Session::walk(30, 1, &[3], 8).fit(&FitOptions::default()).save(folder.path().join("no/model.npz"));
+    assert!(error.unwrap_err().to_string().contains("choose a folder"));
+}
+
+/// Arrays that a hand could have written: each one wrong in one respect.
+#[test]
+fn arrays_that_do_not_belong_together_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, changed) = (folder.path().join("model.npz"), folder.path().join("changed.npz"));
+    Session::walk(300, 2, &[30, 20], 8).fit(&FitOptions::default()).save(&path).unwrap();
+    let with = |replaced: &str, shape: &[usize], value: f64| {
+        npz::write(&changed, |w| {
+            let mut npz = Npz::open(&path)?;
+            for name in npz.names().map(str::to_owned).collect::<Vec<_>>() {
+                let integer = ["encoding_model_version", "n_dropped"].contains(&&*name);
+                if name == replaced {
+                    w.array(&name, shape, &vec![value; shape.iter().product()])?;
+                } else if integer {
+                    w.ndarray(&name, &npz.array::<i64>(&name)?)?;
+                } else if name == "is_track_interior" {
+                    w.ndarray(&name, &npz.array::<bool>(&name)?)?;
+                } else {
+                    w.ndarray(&name, &npz.array::<f64>(&name)?)?;
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+        EncodingModel::load(&changed)
+    };
+    assert_eq!(with("", &[], 0.0).unwrap(), EncodingModel::load(&path).unwrap());
+    for (name, shape, value) in [
+        ("position_std", &[3][..], 6.0),
+        ("position_std", &[2], -6.0),
+        ("occupancy", &[5], 1.0),
+        ("summed_ground_process_intensity", &[1], 1.0),
+        ("position", &[300, 1], 1.0),
+        ("position", &[0, 2], 1.0),
+        ("weights", &[299], 1.0),
+        ("sample_period", &[1], f64::NAN),
+        ("mean_rates", &[1], 0.1),
+        ("encoding_positions_0", &[29, 2], 1.0),
+        ("encoding_positions_1", &[20, 1], 1.0),
+        ("encoding_positions_1", &[20, 2], f64::NAN),
+        ("encoding_weights_1", &[19], 1.0),
+        ("encoding_weights_1", &[20], 0.0),
+        ("encoding_spike_waveform_features_0", &[30, 2], f64::NAN),
+        ("waveform_std_0", &[2], 0.0),
+        ("waveform_std_0", &[3], 24.0),
+    ] {
+        let said = with(name, shape, value).unwrap_err().to_string();
+        assert!(said.contains(name) && said.contains("changed.npz"), "{name} {shape:?} {value}: {said}");
     }
 }
 

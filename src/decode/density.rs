@@ -13,7 +13,7 @@
 //! relative error of a sum of positive terms is no larger than that of its terms, hence S is right to better than 10⁻⁶
 //! of itself wherever it exceeds 10⁻²⁹⁰, in the gaps between visited places as at the peak.
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
 /// Pairs further apart than this many standard deviations are 0 in f64.
@@ -447,6 +447,162 @@ impl BinGrid {
     }
 }
 
+/// S of two sets of sources anywhere, at a cost that does not depend on their number: occupancy and ground process.
+#[derive(Clone, Debug)]
+pub(super) struct Field {
+    lattice: Lattice,
+    /// The same nodes and more around them, where sums have been smoothed.
+    near: Lattice,
+    surfaces: [Surface; 2],
+}
+
+#[derive(Clone, Debug)]
+struct Surface {
+    /// Sources on the nodes of `lattice`.
+    spread: Vec<f64>,
+    /// The same, smoothed by what two narrow Gaussians lack, on the nodes of `near`.
+    smooth: Vec<f64>,
+}
+
+/// Around the sources, points are read from the smoothed nodes; beyond, from all nodes with the wide Gaussian.
+const NEAR: f64 = 3.0;
+
+impl Field {
+    /// The lattices for `n` sources within the hull of `samples`; `None` where it is better to sum them as they stand:
+    /// few sources, three dimensions or more, or an extent of too many standard deviations.
+    fn lattices(samples: ArrayView2<f64>, std: &[f64], n: usize) -> Option<(Lattice, Lattice)> {
+        let (hull, dims) = (hull(samples), std.len());
+        // As many points as there are sources.
+        let as_they_stand = (n * n) as f64 * (dims as f64 * cost::EXP + cost::PRODUCT);
+        RATIOS
+            .iter()
+            .filter_map(|r| Some((Lattice::new(*r, std, &hull, 0.0)?, Lattice::new(*r, std, &hull, NEAR)?)))
+            .map(|(lattice, near)| {
+                let cost = 2.0 * (lattice.spread_cost(n) + smoothing_cost(&lattice, &near));
+                (lattice, near, cost)
+            })
+            .min_by(|a, b| a.2.total_cmp(&b.2))
+            .filter(|(.., cost)| *cost < as_they_stand)
+            .map(|(lattice, near, _)| (lattice, near))
+    }
+
+    /// Bytes that a field for these sources holds, 0 where there is none.
+    pub(super) fn bytes(samples: ArrayView2<f64>, std: &[f64], n: usize) -> u64 {
+        let nodes = Self::lattices(samples, std, n).map_or(0, |(lattice, near)| lattice.n_nodes() + near.n_nodes());
+        2 * (nodes * size_of::<f64>()) as u64
+    }
+
+    /// The field of `samples`, and of all `others` together in this order, `n` sources in all; `None` as above.
+    pub(super) fn new(samples: Sources, others: &[Sources], std: &[f64]) -> Option<Self> {
+        let n = samples.len() + others.iter().map(Sources::len).sum::<usize>();
+        let (lattice, near) = Self::lattices(samples.positions, std, n)?;
+        let surface = |spread: Vec<f64>| Surface { smooth: lattice.smooth(&spread, &near), spread };
+        let mut sum = vec![0.0; lattice.n_nodes()];
+        for sources in others {
+            // One after another onto the same nodes, so that an electrode costs its spikes and not its nodes.
+            for i in 0..sources.len() {
+                lattice.spread_one(&mut sum, *sources, i);
+            }
+        }
+        let surfaces = [surface(lattice.spread(samples)), surface(sum)];
+        Some(Self { lattice, near, surfaces })
+    }
+
+    /// S of both sets at each point, to 10⁻⁶ of itself wherever it exceeds 10⁻²⁹⁰.
+    pub(super) fn at(&self, points: ArrayView2<f64>) -> Vec<[f64; 2]> {
+        (0..points.nrows()).into_par_iter().with_min_len(256).map(|i| self.at_one(points.row(i))).collect()
+    }
+
+    fn at_one(&self, point: ArrayView1<f64>) -> [f64; 2] {
+        let last = point[self.lattice.dims - 1];
+        let one = Window { first: 0, values: [1.0; MOST_TAPS] };
+        let (w0, taps0) = match self.lattice.dims {
+            1 => (Some(one), 1),
+            _ => (self.near.window(0, point[0]), self.near.taps()),
+        };
+        if let (Some(w0), Some(w1)) = (w0, self.near.window(1, last)) {
+            let scale = self.near.scale(&[self.near.narrow(), 1.0 - 2.0 * self.near.narrow(), self.near.narrow()]);
+            let along = &w1.values[..self.near.taps()];
+            return [0, 1].map(|k| {
+                let row = |(i, w): (usize, &f64)| {
+                    let start = (w0.first + i) * self.near.nodes[1] + w1.first;
+                    w * dot(along, &self.surfaces[k].smooth[start..][..along.len()])
+                };
+                scale * w0.values[..taps0].iter().enumerate().map(row).sum::<f64>()
+            });
+        }
+        let wide = self.lattice.exponent(1.0 - self.lattice.narrow());
+        let (from0, row0) = match self.lattice.dims {
+            1 => (0, vec![1.0]),
+            _ => self.lattice.row(0, point[0], wide),
+        };
+        let (from1, row1) = self.lattice.row(1, last, wide);
+        let scale = self.lattice.scale(&[self.lattice.narrow(), 1.0 - self.lattice.narrow()]);
+        [0, 1].map(|k| {
+            let row = |(i, w): (usize, &f64)| {
+                let start = (from0 + i) * self.lattice.nodes[1] + from1;
+                w * dot(&row1, &self.surfaces[k].spread[start..])
+            };
+            scale * row0.iter().enumerate().map(row).sum::<f64>()
+        })
+    }
+}
+
+fn smoothing_cost(lattice: &Lattice, near: &Lattice) -> f64 {
+    let reach = 2.0 * lattice.reach_between() as f64;
+    let along = lattice.n_nodes() as f64 * reach.min(near.nodes[1] as f64);
+    let across = if lattice.dims == 2 { near.n_nodes() as f64 * reach.min(lattice.nodes[0] as f64) } else { 0.0 };
+    cost::PRODUCT * (along + across)
+}
+
+impl Lattice {
+    /// Nodes to either side that the Gaussian between two narrow ones reaches.
+    fn reach_between(&self) -> usize {
+        (745.0 / self.exponent(1.0 - 2.0 * self.narrow())).sqrt() as usize
+    }
+
+    /// Smooths nodes of this lattice by σ² − 2s² onto those of `near`.
+    fn smooth(&self, nodes: &[f64], near: &Self) -> Vec<f64> {
+        let (reach, exponent) = (self.reach_between(), self.exponent(1.0 - 2.0 * self.narrow()));
+        let kernel: Vec<f64> = (0..=2 * reach).map(|m| (-exponent * (m as f64 - reach as f64).powi(2)).exp()).collect();
+        // The part of `kernel` around node `i` of this lattice that lies on `near`, and where it begins there.
+        let around = |axis: usize, i: usize| {
+            let middle = (self.first[axis] - near.first[axis]) as usize + i;
+            let from = middle.saturating_sub(reach);
+            let to = (middle + reach + 1).min(near.nodes[axis]);
+            (from, &kernel[from + reach - middle..to + reach - middle])
+        };
+        let (width, wide) = (self.nodes[1], near.nodes[1]);
+        let mut along = vec![0.0; self.nodes[0] * wide];
+        along.par_chunks_mut(wide).zip(nodes.par_chunks(width)).for_each(|(out, row)| {
+            for (j, value) in row.iter().enumerate().filter(|(_, v)| **v != 0.0) {
+                let (from, kernel) = around(1, j);
+                add_scaled(&mut out[from..], *value, kernel);
+            }
+        });
+        if self.dims == 1 {
+            return along;
+        }
+        let mut out = vec![0.0; near.n_nodes()];
+        out.par_chunks_mut(wide).enumerate().for_each(|(at, out)| {
+            for (i, row) in along.chunks_exact(wide).enumerate() {
+                let (from, kernel) = around(0, i);
+                if let Some(weight) = at.checked_sub(from).and_then(|k| kernel.get(k)) {
+                    add_scaled(out, *weight, row);
+                }
+            }
+        });
+        out
+    }
+}
+
+/// S at these points, every kernel evaluated.
+pub(super) fn exact_at(sources: Sources, std: &[f64], points: ArrayView2<f64>) -> Vec<f64> {
+    // Kernels of a block of sources at every point of one piece are held at once.
+    let piece = |p: ArrayView2<f64>| exact(sources, std, &Targets::new(p));
+    points.axis_chunks_iter(Axis(0), 4096).flat_map(piece).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -513,5 +669,33 @@ mod tests {
                 close(&grid.at_bins(&grid.lattice.spread(sources), &targets), &want, 1e-6);
             }
         }
+    }
+    #[test]
+    fn a_field_is_right_to_the_stated_part_of_every_value_inside_and_out() {
+        for d in [1, 2] {
+            let x = walk(20_000, d, 2);
+            let y = walk(300, d, 3);
+            let weights: Vec<f64> = (0..20_000).map(|i| (i % 3) as f64).collect();
+            let std = [5.0, 8.0];
+            let samples = Sources { positions: x.view(), weights: &weights };
+            let spikes = Sources { positions: y.view(), weights: &[] };
+            let field = Field::new(samples, &[spikes, spikes], &std[..d]).unwrap();
+            for p in [points(100, d, -5.0, 95.0), points(300, d, -250.0, 600.0)] {
+                let found = field.at(p.view());
+                let (occupancy, ground): (Vec<f64>, Vec<f64>) = found.iter().map(|v| (v[0], v[1] / 2.0)).unzip();
+                close(&occupancy, &oracle(samples, &std[..d], &p), 1e-6);
+                close(&ground, &oracle(spikes, &std[..d], &p), 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_a_lattice_has_none() {
+        let wide = ndarray::array![[0.0, 0.0], [1e6, 1e6]];
+        assert!(Field::lattices(wide.view(), &[6.0, 6.0], 1_000_000).is_none());
+        assert!(Field::lattices(walk(50, 3, 1).view(), &[6.0; 3], 1_000_000).is_none());
+        assert!(Field::lattices(ndarray::array![[0.0], [f64::MAX]].view(), &[6.0], 1_000_000).is_none());
+        assert!(Field::lattices(walk(50, 2, 1).view(), &[6.0; 2], 50).is_none());
+        assert_eq!(Field::bytes(wide.view(), &[6.0, 6.0], 1_000_000), 0);
     }
 }

@@ -11,6 +11,7 @@
 mod data;
 mod density;
 mod likelihood;
+mod local;
 mod model;
 mod results;
 pub mod plot;
@@ -22,4 +23,6 @@ pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
 pub use likelihood::{Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
 pub use results::{Difference, PositionError, most_likely_bins};
+pub use local::LocalLikelihood;
+pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions, LocalRates};
 pub use session::Session;

@@ -1,12 +1,16 @@
 //! What the spikes of an electrode say about position: the fitted model.
 
 use std::cmp::Ordering;
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use super::density::{BinSums, Sources};
+use super::density::{BinSums, Field, Sources, exact_at};
 use super::{Environment, Spikes, Trajectory};
+use crate::io::npz::{self, Npz, Number};
 use crate::{Error, Result};
 
 /// The least that an electrode adds to the ground-process intensity of a place.
@@ -14,6 +18,8 @@ pub const EPS: f64 = 1e-15;
 /// The most that an electrode adds to it, so that f32 can hold the sum over electrodes. Reached only where occupancy
 /// all but vanishes, some 10 standard deviations from where the animal was.
 const MOST_INTENSITY: f64 = 1e30;
+/// Of the files that [`EncodingModel::save`] writes.
+const VERSION: i64 = 1;
 
 /// Standard deviations of a Gaussian kernel with a diagonal covariance.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,6 +145,10 @@ impl EncodingElectrode {
         self.n_dropped
     }
 
+    fn sources(&self) -> Sources<'_> {
+        Sources { positions: self.positions.view(), weights: &self.weights }
+    }
+
     /// A total order by contents. Equal are electrodes that no sum can tell apart.
     fn order(&self, other: &Self) -> Ordering {
         let marks = |e: &Self| (e.len(), e.dims());
@@ -180,7 +190,8 @@ fn total(weights: &[f64], n: usize) -> f64 {
 /// as in X. Deng et al., Neural Computation 27 (2015), doi:10.1162/NECO_a_00744, with the conventions of
 /// non_local_detector: rates are per position sample, and where occ(p) is 0 an electrode adds [`EPS`].
 ///
-/// A model has the same bits for any number of threads, any order of the electrodes, and any order of spikes.
+/// A model has the same bits for any number of threads, any order of the electrodes, and any order of spikes at the
+/// same time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncodingModel {
     environment: Environment,
@@ -193,6 +204,26 @@ pub struct EncodingModel {
     /// Position samples, for densities between the bins.
     position: Array2<f64>,
     weights: Vec<f64>,
+    field: Lazy,
+}
+
+/// The field of the densities between the bins, made when it is first asked for. Not a part of what the model is.
+#[derive(Debug, Clone, Default)]
+struct Lazy(OnceLock<Option<Arc<Field>>>);
+
+impl PartialEq for Lazy {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// Densities at points of one's choice, for the likelihood of a known position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalRates {
+    /// occ(x), 1/cm^d (points).
+    pub occupancy: Vec<f64>,
+    /// Σ_e rate_e·gpi_e(x), spikes a position sample and cm^d (points); 0 where occ(x) is 0.
+    pub ground_process_intensity: Vec<f64>,
 }
 
 impl EncodingModel {
@@ -242,10 +273,7 @@ impl EncodingModel {
         let visits = bins.sums(Sources { positions: trajectory.position().view(), weights: &weights });
         let norm = gaussian_norm(&position_std);
         let occupancy: Vec<f64> = visits.iter().map(|s| s / total_weight * norm).collect();
-        let fired: Vec<Vec<f64>> = electrodes
-            .par_iter()
-            .map(|e| bins.sums(Sources { positions: e.positions.view(), weights: &e.weights }))
-            .collect();
+        let fired: Vec<Vec<f64>> = electrodes.par_iter().map(|e| bins.sums(e.sources())).collect();
         let mut intensity = vec![0.0; interior.nrows()];
         for e in canonical_order(&electrodes) {
             // Norms and Σ_t w_t cancel in rate_e·gpi_e/occ.
@@ -263,6 +291,150 @@ impl EncodingModel {
             sample_period: trajectory.sample_period(),
             position: trajectory.position().clone(),
             weights,
+            field: Lazy::default(),
+        })
+    }
+
+    /// occ and Σ_e rate_e·gpi_e at `points`, cm (points × d), as the local likelihood needs them.
+    ///
+    /// In one and two dimensions from smoothed nodes, made once at the first call, so that a point costs the same
+    /// however long the session was: right to 10⁻⁶ of every value above 10⁻²⁹⁰ of the sums' terms, inside and outside
+    /// the visited places. In three dimensions or more, and where the positions span thousands of standard deviations
+    /// in two, every point sums all samples and spikes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for points of another dimension than the model's, or not finite.
+    pub fn local_rates(&self, points: ArrayView2<f64>) -> Result<LocalRates> {
+        let d = self.position_std.len();
+        if points.ncols() != d {
+            let why = format!("{} dimensions, and the model was fitted with {d}", points.ncols());
+            return Err(Error::invalid("position", why));
+        }
+        if let Some(((row, _), value)) = points.indexed_iter().find(|(_, x)| !x.is_finite()) {
+            return Err(Error::invalid("position", format!("row {row} has {value}; must be finite")));
+        }
+        let samples = Sources { positions: self.position.view(), weights: &self.weights };
+        let spikes = || self.canonical_order().into_iter().map(|e| self.electrodes[e].sources());
+        let make = || Field::new(samples, &spikes().collect::<Vec<_>>(), &self.position_std).map(Arc::new);
+        let sums = match self.field.0.get_or_init(make) {
+            Some(field) => field.at(points),
+            None => {
+                let visits = exact_at(samples, &self.position_std, points);
+                let mut sums: Vec<[f64; 2]> = visits.into_iter().map(|s| [s, 0.0]).collect();
+                for sources in spikes() {
+                    let fired = exact_at(sources, &self.position_std, points);
+                    sums.iter_mut().zip(fired).for_each(|(sum, s)| sum[1] += s);
+                }
+                sums
+            }
+        };
+        let unit = gaussian_norm(&self.position_std);
+        let total_weight = total(&self.weights, self.position.nrows());
+        let density = |s: f64| s / total_weight * unit;
+        let occupancy: Vec<f64> = sums.iter().map(|s| density(s[0])).collect();
+        let ground = |(s, occ): (&[f64; 2], &f64)| if *occ > 0.0 { density(s[1]) } else { 0.0 };
+        let ground_process_intensity = sums.iter().zip(&occupancy).map(ground).collect();
+        Ok(LocalRates { occupancy, ground_process_intensity })
+    }
+
+    /// Bytes that [`Self::local_rates`] holds on to from its first call on.
+    pub fn local_bytes(&self) -> u64 {
+        let n = self.position.nrows() + self.electrodes.iter().map(EncodingElectrode::len).sum::<usize>();
+        Field::bytes(self.position.view(), &self.position_std, n)
+    }
+
+    /// Bytes of the model itself: spikes, position samples, bins.
+    pub fn bytes(&self) -> u64 {
+        let electrode = |e: &EncodingElectrode| {
+            size_of::<f32>() * e.features.len() + size_of::<f64>() * (e.positions.len() + e.weights.len() + e.dims())
+        };
+        let spikes: usize = self.electrodes.iter().map(electrode).sum();
+        let bins = self.environment.place_bin_centers().len() + 2 * self.occupancy.len();
+        let samples = self.position.len() + self.weights.len();
+        (spikes + size_of::<f64>() * (bins + samples) + self.environment.is_track_interior().len()) as u64
+    }
+
+    /// Writes the model to an NPZ file, whole or not at all: arrays with the names of this type's getters, those of an
+    /// electrode numbered, each with a checksum.
+    ///
+    /// # Errors
+    /// `File` if it cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        npz::write(path, |file| {
+            file.array("encoding_model_version", &[], &[VERSION])?;
+            file.ndarray("place_bin_centers", self.environment.place_bin_centers())?;
+            let interior = self.environment.is_track_interior();
+            file.array("is_track_interior", &[interior.len()], interior)?;
+            file.array("position_std", &[self.position_std.len()], &self.position_std)?;
+            file.array("occupancy", &[self.occupancy.len()], &self.occupancy)?;
+            let intensity = &self.summed_ground_process_intensity;
+            file.array("summed_ground_process_intensity", &[intensity.len()], intensity)?;
+            file.ndarray("position", &self.position)?;
+            file.array("weights", &[self.weights.len()], &self.weights)?;
+            file.array("sample_period", &[1], &[self.sample_period])?;
+            file.array("mean_rates", &[self.electrodes.len()], &self.mean_rates())?;
+            let dropped: Vec<i64> = self.electrodes.iter().map(|e| e.n_dropped as i64).collect();
+            file.array("n_dropped", &[dropped.len()], &dropped)?;
+            for (e, electrode) in self.electrodes.iter().enumerate() {
+                file.ndarray(&format!("encoding_spike_waveform_features_{e}"), &electrode.features)?;
+                file.ndarray(&format!("encoding_positions_{e}"), &electrode.positions)?;
+                file.array(&format!("encoding_weights_{e}"), &[electrode.weights.len()], &electrode.weights)?;
+                file.array(&format!("waveform_std_{e}"), &[electrode.dims()], &electrode.waveform_std)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads what [`Self::save`] wrote: the same model, to the bit.
+    ///
+    /// # Errors
+    /// `File` for a file that is missing, truncated, damaged, of another version, or not a model.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let mut npz = Npz::open(path)?;
+        if !npz.has("encoding_model_version") {
+            return Err(npz.error("is not an encoding model; fit one and save it"));
+        }
+        let version: i64 = npz.scalar("encoding_model_version")?;
+        if version != VERSION {
+            let why = format!("is an encoding model of version {version}, and this program reads version {VERSION}");
+            return Err(npz.error(why + "; fit it again"));
+        }
+        let (centers, interior) = (npz.matrix("place_bin_centers")?, npz.vector("is_track_interior")?);
+        let environment = Environment::new(centers, interior).map_err(|e| npz.error(e))?;
+        let (p, d) = (environment.n_interior(), environment.dims());
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        let position_std = vector(&mut npz, "position_std", &[d], positive)?;
+        let position = matrix(&mut npz, "position", None, Some(d), f64::is_finite)?;
+        let n = position.nrows();
+        if n == 0 {
+            return Err(npz.error("array \"position\" is empty"));
+        }
+        let at_least_0 = |x: f64| x >= 0.0 && x.is_finite();
+        let dropped: Vec<i64> = npz.vector("n_dropped")?;
+        let mean_rates = vector(&mut npz, "mean_rates", &[dropped.len()], at_least_0)?;
+        let mut electrodes = Vec::with_capacity(dropped.len());
+        for (e, (mean_rate, dropped)) in mean_rates.into_iter().zip(dropped).enumerate() {
+            let features: Array2<f32> =
+                matrix(&mut npz, &format!("encoding_spike_waveform_features_{e}"), None, None, f32::is_finite)?;
+            let (spikes, dims) = features.dim();
+            let name = format!("encoding_positions_{e}");
+            let positions = matrix(&mut npz, &name, Some(spikes), Some(d), f64::is_finite)?;
+            let weights = vector(&mut npz, &format!("encoding_weights_{e}"), &[0, spikes], positive)?;
+            let waveform_std = vector(&mut npz, &format!("waveform_std_{e}"), &[dims], positive)?;
+            let n_dropped = usize::try_from(dropped)
+                .map_err(|_| npz.error(format!("array \"n_dropped\" holds {dropped}, which no model has")))?;
+            electrodes.push(EncodingElectrode { features, positions, weights, mean_rate, waveform_std, n_dropped });
+        }
+        Ok(Self {
+            occupancy: vector(&mut npz, "occupancy", &[p], at_least_0)?,
+            summed_ground_process_intensity: vector(&mut npz, "summed_ground_process_intensity", &[p], positive)?,
+            weights: vector(&mut npz, "weights", &[0, n], at_least_0)?,
+            sample_period: vector(&mut npz, "sample_period", &[1], at_least_0)?[0],
+            environment,
+            position_std,
+            electrodes,
+            position,
+            field: Lazy::default(),
         })
     }
 
@@ -350,6 +522,40 @@ impl EncodingModel {
     /// ones, say) stay as given.
     pub fn canonical_order(&self) -> Vec<usize> {
         canonical_order(&self.electrodes)
+    }
+}
+
+/// A vector of one of these lengths whose every number is good.
+fn vector(npz: &mut Npz, name: &str, lengths: &[usize], good: impl Fn(f64) -> bool) -> Result<Vec<f64>> {
+    let values: Vec<f64> = npz.vector(name)?;
+    if !lengths.contains(&values.len()) {
+        let n = lengths.last().copied().unwrap_or_default();
+        return Err(npz.error(format!("array \"{name}\" has {} numbers, and the other arrays need {n}", values.len())));
+    }
+    match values.iter().find(|x| !good(**x)) {
+        Some(x) => Err(npz.error(format!("array \"{name}\" holds {x}, which no model has"))),
+        None => Ok(values),
+    }
+}
+
+/// A matrix of this shape, as far as it is given, whose every number is good.
+fn matrix<T: Number + Display + Copy>(
+    npz: &mut Npz,
+    name: &str,
+    rows: Option<usize>,
+    columns: Option<usize>,
+    good: impl Fn(T) -> bool,
+) -> Result<Array2<T>> {
+    let values: Array2<T> = npz.matrix(name)?;
+    let want = (rows.unwrap_or(values.nrows()), columns.unwrap_or(values.ncols().max(1)));
+    if values.dim() != want {
+        let (found, want) = (values.dim(), format!("{} × {}", want.0, want.1));
+        let why = format!("array \"{name}\" is {} × {}, and the other arrays need {want}", found.0, found.1);
+        return Err(npz.error(why));
+    }
+    match values.iter().find(|x| !good(**x)) {
+        Some(x) => Err(npz.error(format!("array \"{name}\" holds {x}, which no model has"))),
+        None => Ok(values),
     }
 }
 

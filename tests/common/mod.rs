@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 #[allow(unused_imports, reason = "each test binary uses a part")]
-pub use data::data;
+pub use data::{data, kde};
 use spikewave::device::gpu::{self, AdapterReport};
 use spikewave::device::{Choice, Device, DeviceOptions};
 
