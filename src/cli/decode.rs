@@ -473,7 +473,7 @@ pub fn run(args: &Args) -> Result<()> {
         _ => None,
     };
     options.chunk_bins = args.chunk_bins;
-    let job = Job {
+    let mut job = Job {
         args,
         session: &session,
         device: &device,
@@ -484,30 +484,46 @@ pub fn run(args: &Args) -> Result<()> {
         host_limit,
     };
     let mut planned = job.planned()?;
-    let plan = planned.plan().clone();
     let with_states = !args.local && !args.likelihood_only;
     // What is held beside the likelihood's own memory, and beside the state space's.
-    let table = 4 * plan.n_time as u64 * plan.n_bins as u64;
+    let table = planned.plan().output_bytes;
     let held = if output == Some(Output::Npy) { 0 } else { table };
     let kept = if with_states && output == Some(Output::Npz) { table } else { 0 };
+    let needed = |plan: &LikelihoodPlan| plan.device_bytes + plan.host_bytes + held;
+    if let Some(limit) = host_limit {
+        // The device's budget alone was looked at when the chunks were chosen.
+        while needed(planned.plan()) > limit
+            && !args.local
+            && args.chunk_bins.is_none()
+            && planned.plan().chunk_bins > 1
+        {
+            job.options.chunk_bins = Some(planned.plan().chunk_bins.div_ceil(2));
+            planned = job.planned()?;
+        }
+        let needed = needed(planned.plan());
+        if needed > limit {
+            let (largest, bytes) = if held > planned.plan().device_bytes {
+                ("log_likelihood, which --output NAME.npy would stream", held)
+            } else {
+                ("the likelihood's chunks", planned.plan().device_bytes)
+            };
+            return Err(Error::OverBudget {
+                needed,
+                in_use: 0,
+                limit,
+                tensor: largest.into(),
+                tensor_bytes: bytes,
+                least: Some(needed),
+            });
+        }
+    }
+    let plan = planned.plan().clone();
     let states = match with_states {
         true => Some(job.space()?.plan(plan.n_time, Task::Smooth, &job.state_options(held + kept))?),
         false => None,
     };
-    let likelihood_bytes = plan.device_bytes + plan.host_bytes + held;
+    let likelihood_bytes = needed(&plan);
     let state_bytes = states.map_or(0, |s| s.peak_bytes() + held + kept);
-    if let Some(limit) = host_limit
-        && likelihood_bytes > limit
-    {
-        return Err(Error::OverBudget {
-            needed: likelihood_bytes,
-            in_use: 0,
-            limit,
-            tensor: "log_likelihood".into(),
-            tensor_bytes: table,
-            least: Some(likelihood_bytes),
-        });
-    }
     let planned_bytes = likelihood_bytes.max(state_bytes);
     if args.plan {
         return say_plan(args, &device, &session, &plan, states.as_ref(), planned_bytes);
@@ -730,12 +746,12 @@ fn say_plan(
     let size = spikewave::bytes;
     let mut text = described(session, plan);
     text += &format!(
-        "likelihood: {}; {} of {} time bins and at most {}; {} each; {:.3e} operations in all\n",
+        "likelihood: {}; {} of {} time bins and at most {}, {} kernel dispatches each; {:.3e} operations in all\n",
         method_text(plan),
         plural(plan.chunks, "chunk"),
         plan.chunk_bins,
         plural(plan.chunk_spikes, "spike"),
-        plural(plan.dispatches, "dispatch").replace("dispatchs", "dispatches"),
+        plan.dispatches,
         plan.operations
     );
     text += &format!(

@@ -13,16 +13,15 @@ mod density;
 mod likelihood;
 mod local;
 mod model;
-mod results;
 pub mod plot;
+mod results;
 mod session;
 pub mod simulate;
 pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
 pub use likelihood::{Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
-pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions};
-pub use results::{Difference, PositionError, most_likely_bins};
 pub use local::LocalLikelihood;
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions, LocalRates};
+pub use results::{Difference, PositionError, most_likely_bins};
 pub use session::Session;
