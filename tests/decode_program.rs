@@ -151,7 +151,12 @@ fn models_show_when_the_cells_speak_of_somewhere_else() {
             let values: Vec<f32> = chosen.map(|(i, _)| p.row(i).iter().skip(far).sum()).collect();
             values.iter().sum::<f32>() / values.len() as f32
         };
-        assert!(mean(true) > 0.6 && mean(false) < 0.3, "{model}: {} inside, {} outside", mean(true), mean(false));
+        assert!(
+            mean(true) > 0.4 && mean(true) > 5.0 * mean(false),
+            "{model}: {} inside, {} outside",
+            mean(true),
+            mean(false)
+        );
     }
 }
 
@@ -267,7 +272,7 @@ fn bad_sessions_are_refused_with_the_array_and_the_reason() {
         ),
         (
             vec![("encoding_marks_1", ones(&[n, 3]))],
-            vec!["decoding_marks_1", "encoding_marks_1", "4 columns", "3 columns"],
+            vec!["decoding_marks_1", "encoding_marks_1", "has 4 columns", "has 3;"],
         ),
         (vec![("encoding_marks_1", ones(&[n, 2, 2]))], vec!["encoding_marks_1", "rows and columns"]),
         (vec![("encoding_marks_1", Some(array(&[n, 4], &vec![f32::NAN; 4 * n])))], vec!["encoding_marks_1", "NaN"]),

@@ -67,23 +67,23 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "exact")]
     method: MethodName,
     /// With `--method gridded`: the largest error of a spike's log intensity, in nats.
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     tolerance: Option<f64>,
     /// How position moves: decoder (a random walk), contfrag (continuous or fragmented), or nonlocal (local, no spike,
     /// non-local continuous, non-local fragmented).
     #[arg(long, default_value = "decoder")]
     model: Model,
     /// Variance of the random walk, cm² a time bin. The default is 6.
-    #[arg(long, value_name = "CM2")]
+    #[arg(long, value_name = "CM2", allow_negative_numbers = true)]
     movement_var: Option<f64>,
     /// Leaves the state space out: errors are then those of the most likely bin of each time bin.
     #[arg(long, conflicts_with_all = ["model", "movement_var"])]
     likelihood_only: bool,
     /// Bandwidth in position, cm, instead of the session's (or 6).
-    #[arg(long, value_name = "CM")]
+    #[arg(long, value_name = "CM", allow_negative_numbers = true)]
     position_std: Option<f64>,
     /// Bandwidth of the marks, µV, instead of the session's (or 24).
-    #[arg(long, value_name = "UV")]
+    #[arg(long, value_name = "UV", allow_negative_numbers = true)]
     waveform_std: Option<f64>,
     /// The least log intensity of a spike.
     #[arg(long, value_enum, default_value = "none")]
@@ -93,7 +93,7 @@ pub struct Args {
     bin_edges: Edges,
     /// Width of the time bins in seconds, where it differs from that of the position samples. Without it a time bin
     /// counts as one position sample, as in non_local_detector.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     time_bin_size: Option<f64>,
     /// Time bins computed at once; by default as many as the memory budget allows.
     #[arg(long, value_name = "N")]
@@ -413,7 +413,9 @@ impl Job<'_> {
                 }
                 if let Some(figure) = figure {
                     figure.add_posterior(at.start, view(&position, columns)?)?;
-                    figure.add_states(at.start, table)?;
+                    if states.len() > 1 {
+                        figure.add_states(at.start, table)?;
+                    }
                 }
                 Ok(())
             })
