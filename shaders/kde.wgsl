@@ -52,8 +52,7 @@ fn operand(h: vec4<f32>, inside: bool) -> vec4<f32> {
 }
 
 fn put(at: u32, inside: bool, first: bool, v: f32) {
-    if (!inside) { return; }
-    if (first) { sums[at] = v; } else { sums[at] += v; }
+    if (inside) { sums[at] = v + select(sums[at], 0.0, first); }
 }
 
 fn finish(row: u32, count: u32, first_slot: u32, bin: u32, first: bool, v: vec4<f32>) {

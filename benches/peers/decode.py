@@ -144,6 +144,9 @@ def run_ours(program, path, out, arguments):
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise harness.BenchError(f"{what} must print one JSON document with timing.fit_ms, warmup_ms, first_ms and "
                                  f"likelihood_ms, and did not: {error!r}") from error
+    asked = "gridded" if "gridded" in arguments else "exact"
+    if asked not in json.dumps(report.get("method")):
+        raise harness.BenchError(f"{what} says that it ran {report.get('method')}, and was asked for {asked}")
     if not all(value >= 0 for value in timing.values()) or timing["likelihood_ms"] == 0:
         raise harness.BenchError(f"{what} reports impossible times: {timing}")
     if not out.exists():

@@ -98,6 +98,16 @@ class Comparison(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder, self.assertRaises(harness.BenchError):
             decode.run_ours("/bin/true", Path(folder) / "in.npz", Path(folder) / "out.npy", [])
 
+    def test_refuses_another_method_than_asked(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program, out = Path(folder) / "program", Path(folder) / "out.npy"
+            timing = '{"fit_ms": 1, "warmup_ms": 1, "first_ms": 1, "likelihood_ms": 1}'
+            program.write_text(f"#!/bin/sh\ntouch {out}\necho '{{\"method\": \"exact\", \"timing\": {timing}}}'\n")
+            program.chmod(0o755)
+            decode.run_ours(program, Path(folder) / "in.npz", out, [])
+            with self.assertRaises(harness.BenchError):
+                decode.run_ours(program, Path(folder) / "in.npz", out, ["--method", "gridded", "--tolerance", "1e-3"])
+
 
 if __name__ == "__main__":
     unittest.main()

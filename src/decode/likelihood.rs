@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::model::{EncodingElectrode, EncodingModel};
 use super::{Spikes, TimeBins};
 use crate::device::{Control, Device, Prepared};
-use crate::ops::{Kde, KdeCapacity, KdeElectrode, KdeModel, KdeRows};
+use crate::ops::{GridSpec, Kde, KdeCapacity, KdeElectrode, KdeModel, KdeRows};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
@@ -29,6 +29,10 @@ const SCALE: f64 = 0.849_321_800_288_019_2;
 const CHUNK_BYTES: u64 = 64 << 20;
 /// Spikes that a tile of the kernels holds; a chunk has room for one of them at least.
 pub(super) const LEAST_SPIKES: usize = 128;
+/// Decoding spikes on which a grid is compared with the exact method: as many as the least chunk holds.
+const SAMPLES: usize = LEAST_SPIKES;
+/// The part of the tolerance that samples may take: spikes that were not sampled may be worse.
+const SHARE: f64 = 0.5;
 
 /// ln 1e-15: the reference's floor of a log intensity.
 pub const REFERENCE_FLOOR: f64 = -34.538_776_394_910_684;
@@ -62,11 +66,26 @@ pub struct LikelihoodOptions {
     pub chunk_bins: Option<usize>,
 }
 
+/// The grid of the gridded method, and how right it is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct GridReport {
+    /// Order of the splines.
+    pub order: usize,
+    /// Nodes for each standard deviation of the position kernel.
+    pub nodes_per_std: f64,
+    /// The largest difference from the exact method among the sampled spikes, over all bins, in nats.
+    pub error: f64,
+    /// Spikes sampled.
+    pub samples: usize,
+}
+
 /// What a likelihood will take, known before any work.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LikelihoodPlan {
-    /// The method.
+    /// The method that runs: exact, too, where no grid keeps to the tolerance of the gridded one.
     pub method: Method,
+    /// The grid of the gridded method.
+    pub grid: Option<GridReport>,
     /// Whether the likelihood is of the animal's own position.
     pub local: bool,
     /// T, time bins.
@@ -241,7 +260,8 @@ pub struct Likelihood {
 }
 
 impl Likelihood {
-    /// Plans the log likelihood of every interior bin in every time bin. Nothing runs yet.
+    /// Plans the log likelihood of every interior bin in every time bin. Nothing runs yet, but for the gridded method: its
+    /// grid is chosen by running candidates on samples of the spikes.
     ///
     /// # Errors
     /// `InvalidArgument` for spikes that do not go with the model or options out of their domain, `OverBudget` with the
@@ -281,7 +301,6 @@ impl Likelihood {
         for t in 0..n_time {
             offsets[t + 1] += offsets[t];
         }
-        let (recording, kde, chunk) = fit_to_budget(device, &content, &offsets, options.chunk_bins)?;
         let marks: Vec<Vec<f32>> = spikes
             .iter()
             .zip(model.electrodes())
@@ -289,6 +308,12 @@ impl Likelihood {
             .map(|((x, e), s)| scaled(x.features().iter().map(|v| f64::from(*v)), &s.centre, e.waveform_std()))
             .collect();
 
+        let (grid, chosen_bytes) = match options.method {
+            Method::Exact => (None, 0),
+            Method::Gridded { tolerance } => choose_grid(device, &content, &placed, &marks, tolerance)?,
+        };
+        let spec = grid.map(|g| GridSpec { order: g.order, per_sigma: g.nodes_per_std });
+        let (recording, kde, chunk) = fit_to_budget(device, &content, &offsets, options.chunk_bins, spec)?;
         let counts: Vec<usize> = model.electrodes().iter().map(EncodingElectrode::len).collect();
         let mut pairs = 0.0;
         for p in &placed {
@@ -302,7 +327,8 @@ impl Likelihood {
         let device_plan = recording.plan();
         let mut likelihood = Self {
             plan: LikelihoodPlan {
-                method: options.method,
+                method: if grid.is_some() { options.method } else { Method::Exact },
+                grid,
                 local: false,
                 n_time,
                 n_bins,
@@ -313,7 +339,7 @@ impl Likelihood {
                 chunk_spikes: chunk.spikes,
                 dispatches: device_plan.dispatches,
                 operations: pairs * n_bins as f64,
-                device_bytes: device_plan.peak_bytes(),
+                device_bytes: device_plan.peak_bytes().max(chosen_bytes),
                 host_bytes: host as u64,
                 output_bytes: n_time as u64 * n_bins as u64 * 4,
                 budget_bytes: device.capabilities().budget_bytes,
@@ -480,7 +506,13 @@ struct Content {
 }
 
 impl Content {
-    fn record(&self, device: &Device, capacity: KdeCapacity) -> Result<(Recording, Kde)> {
+    fn record(
+        &self,
+        device: &Device,
+        capacity: KdeCapacity,
+        spec: Option<GridSpec>,
+        baseline: &[f32],
+    ) -> Result<(Recording, Kde)> {
         let electrodes: Vec<KdeElectrode<'_>> = self
             .electrodes
             .iter()
@@ -498,11 +530,14 @@ impl Content {
             position_dims: self.position_dims,
             bins: &self.bins,
             bin_constant: &self.bin_constant,
-            baseline: &self.baseline,
+            baseline,
             floor: self.floor,
         };
         let mut recording = device.recording("log likelihood");
-        let kde = Kde::record(&mut recording, &model, capacity)?;
+        let kde = match spec {
+            None => Kde::record(&mut recording, &model, capacity)?,
+            Some(spec) => Kde::record_gridded(&mut recording, &model, capacity, spec)?,
+        };
         Ok((recording, kde))
     }
 
@@ -547,12 +582,60 @@ pub(super) fn check(options: &LikelihoodOptions) -> Result<()> {
     Ok(())
 }
 
+/// The cheapest grid that keeps log intensities within half of the tolerance on samples of the decoding spikes, `None` if
+/// none does; and the device memory that the choice took.
+fn choose_grid(
+    device: &Device,
+    content: &Content,
+    placed: &[Placed],
+    marks: &[Vec<f32>],
+    tolerance: f64,
+) -> Result<(Option<GridReport>, u64)> {
+    let step = placed.len().div_ceil(SAMPLES).max(1);
+    let samples: Vec<&Placed> = placed.iter().step_by(step).collect();
+    let rows = samples.len().max(1);
+    // A time bin for each sample, whose log likelihood is then the sample's log intensity.
+    let mut of_electrode: Vec<Vec<f32>> = vec![Vec::new(); marks.len()];
+    let mut order = Vec::with_capacity(samples.len());
+    for p in &samples {
+        let (e, dims) = (p.electrode as usize, content.dims[p.electrode as usize]);
+        order.push([p.electrode, (of_electrode[e].len() / dims) as u32]);
+        of_electrode[e].extend_from_slice(&marks[e][p.spike as usize * dims..][..dims]);
+    }
+    let slices: Vec<&[f32]> = of_electrode.iter().map(Vec::as_slice).collect();
+    let offsets: Vec<u32> = (0..=rows as u32).map(|t| t.min(samples.len() as u32)).collect();
+    let nothing = vec![0.0; content.baseline.len()];
+    let mut peak = 0;
+    let mut intensities = |spec: Option<GridSpec>| -> Result<Vec<f32>> {
+        let capacity = KdeCapacity { spikes: LEAST_SPIKES, rows };
+        let (recording, kde) = content.record(device, capacity, spec, &nothing)?;
+        let inputs = kde.pack(&slices, KdeRows { offsets: &offsets, spikes: &order }, None)?;
+        let outputs = device.prepare(&recording)?.run(&inputs.feeds(), &Control::default())?;
+        peak = recording.plan().peak_bytes().max(peak);
+        // The grids differ in size: what one leaves is of no use to the next.
+        device.trim();
+        Ok(outputs.get(kde.log_likelihood)?.to_vec())
+    };
+    let exact = intensities(None)?;
+    for spec in GridSpec::candidates(tolerance, content.position_dims)? {
+        let differences = intensities(Some(spec))?.into_iter().zip(&exact).map(|(a, b)| f64::from((a - b).abs()));
+        let error = differences.fold(0.0, f64::max);
+        log::debug!("grid of order {}, {} nodes a standard deviation: {error:.1e}", spec.order, spec.per_sigma);
+        if error <= SHARE * tolerance {
+            let (order, nodes_per_std) = (spec.order, spec.per_sigma);
+            return Ok((Some(GridReport { order, nodes_per_std, error, samples: samples.len() }), peak));
+        }
+    }
+    Ok((None, peak))
+}
+
 /// The largest chunk that fits what is left of the budget.
 fn fit_to_budget(
     device: &Device,
     content: &Content,
     offsets: &[usize],
     chunk_bins: Option<usize>,
+    spec: Option<GridSpec>,
 ) -> Result<(Recording, Kde, KdeCapacity)> {
     let n_time = offsets.len() - 1;
     let row_bytes = content.bin_constant.len() as u64 * 4;
@@ -568,7 +651,7 @@ fn fit_to_budget(
             (0..n_time).step_by(rows).map(|t| offsets[(t + rows).min(n_time)] - offsets[t]).max().unwrap_or(0);
         let spikes = fullest.min((spikes_bytes / row_bytes) as usize).max(LEAST_SPIKES);
         let capacity = KdeCapacity { spikes, rows };
-        let recorded = content.record(device, capacity);
+        let recorded = content.record(device, capacity, spec, &content.baseline);
         let (needed, error) = match recorded {
             Ok((recording, kde)) => {
                 let plan = recording.plan();

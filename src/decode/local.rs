@@ -117,6 +117,7 @@ impl LocalLikelihood {
         let floats = points.iter().chain(&encoding).map(Vec::len).sum::<usize>();
         let plan = LikelihoodPlan {
             method: options.method,
+            grid: None,
             local: true,
             n_time: bins.len(),
             n_bins: 1,

@@ -20,7 +20,7 @@ pub mod simulate;
 pub mod state_space;
 
 pub use data::{BinEdges, Environment, Spikes, TimeBins, Trajectory};
-pub use likelihood::{Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
+pub use likelihood::{GridReport, Likelihood, LikelihoodOptions, LikelihoodPlan, Method, REFERENCE_FLOOR, RunReport};
 pub use local::LocalLikelihood;
 pub use model::{Bandwidth, EPS, EncodingElectrode, EncodingModel, FitOptions, LocalRates};
 pub use results::{Difference, PositionError, most_likely_bins};

@@ -95,6 +95,14 @@ impl Device {
         }
     }
 
+    /// Gives memory that is kept for reuse back to the system: for a change from one kind of work to another.
+    pub fn trim(&self) {
+        match self {
+            Self::Cpu(d) => d.trim(),
+            Self::Gpu(d) => d.trim(),
+        }
+    }
+
     /// Counters since the device was opened.
     pub fn stats(&self) -> Stats {
         match self {

@@ -119,7 +119,7 @@ impl<B> Pool<B> {
                     state.make_room(slot.bytes);
                     let made = match create(kind, slot.bytes) {
                         Err(Error::OutOfMemory { .. }) => {
-                            state.trim(0);
+                            state.trim(u64::MAX);
                             create(kind, slot.bytes)
                         }
                         other => other,
@@ -143,6 +143,11 @@ impl<B> Pool<B> {
         let oldest = state.leases.saturating_sub(MAX_AGE);
         state.trim(oldest);
         Ok(out)
+    }
+
+    /// Gives all idle buffers back to the system.
+    pub(crate) fn trim(&self) {
+        self.lock().trim(u64::MAX);
     }
 
     /// Takes leased buffers back for reuse.

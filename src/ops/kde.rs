@@ -16,6 +16,7 @@
 //! Error of L against exact arithmetic on the same f32 inputs, in nats: about 1e-6 for the product and its logarithm,
 //! and 1e-7 of the magnitudes that are added: constants, mark distance (squared) and position distance.
 
+use super::kde_grid::{Grid, GridInputs, GridSpec};
 use crate::device::{Feed, Outputs};
 use crate::kernel::{self, Tensor};
 use crate::recording::Recording;
@@ -137,39 +138,45 @@ fn finite(what: impl FnOnce() -> String, values: &[f32]) -> Result<()> {
     }
 }
 
+/// The encoding spikes of each electrode, of which lengths and values are as they must be.
+fn checked(electrodes: &[KdeElectrode<'_>], dims: usize) -> Result<Vec<usize>> {
+    let mut counts = Vec::with_capacity(electrodes.len());
+    for (e, x) in electrodes.iter().enumerate() {
+        let n = x.marks.len().checked_div(x.dims).unwrap_or(0);
+        let weights = x.log2_weights.len();
+        if x.dims == 0
+            || n * x.dims != x.marks.len()
+            || x.positions.len() != n * dims
+            || weights != 0 && weights != n
+            || n >= MOST_ENCODING
+        {
+            let why = format!(
+                "{} mark values of {} dimensions, {} position values of {dims}, {weights} weights; must be of one \
+                 number of spikes below {MOST_ENCODING}",
+                x.marks.len(),
+                x.dims,
+                x.positions.len()
+            );
+            return Err(Error::invalid(format!("kde: electrode {e}"), why));
+        }
+        for (what, values) in [("marks", x.marks), ("positions", x.positions), ("log2 weights", x.log2_weights)] {
+            finite(|| format!("kde: {what} of electrode {e}"), values)?;
+        }
+        if !x.constant.is_finite() {
+            return Err(Error::invalid(format!("kde: constant of electrode {e}"), "it is not finite"));
+        }
+        counts.push(n);
+    }
+    Ok(counts)
+}
+
 impl Encoding {
     fn record(rec: &mut Recording, electrodes: &[KdeElectrode<'_>], dims: usize, spikes: usize) -> Result<Self> {
         if electrodes.is_empty() || spikes == 0 {
             let why = format!("{} electrodes and a capacity of {spikes} spikes; at least one each", electrodes.len());
             return Err(Error::invalid("kde", why));
         }
-        let mut counts = Vec::with_capacity(electrodes.len());
-        for (e, x) in electrodes.iter().enumerate() {
-            let n = x.marks.len().checked_div(x.dims).unwrap_or(0);
-            let weights = x.log2_weights.len();
-            if x.dims == 0
-                || n * x.dims != x.marks.len()
-                || x.positions.len() != n * dims
-                || weights != 0 && weights != n
-                || n >= MOST_ENCODING
-            {
-                let why = format!(
-                    "{} mark values of {} dimensions, {} position values of {dims}, {weights} weights; must be of one \
-                     number of spikes below {MOST_ENCODING}",
-                    x.marks.len(),
-                    x.dims,
-                    x.positions.len()
-                );
-                return Err(Error::invalid(format!("kde: electrode {e}"), why));
-            }
-            for (what, values) in [("marks", x.marks), ("positions", x.positions), ("log2 weights", x.log2_weights)] {
-                finite(|| format!("kde: {what} of electrode {e}"), values)?;
-            }
-            if !x.constant.is_finite() {
-                return Err(Error::invalid(format!("kde: constant of electrode {e}"), "it is not finite"));
-            }
-            counts.push(n);
-        }
+        let counts = checked(electrodes, dims)?;
         let quads = electrodes.iter().map(|x| x.dims.div_ceil(4)).max().unwrap_or(1);
         let marks = rec.input("kde marks", quads * spikes)?;
         let most = counts.iter().copied().max().unwrap_or(0);
@@ -409,6 +416,30 @@ impl Kde {
     /// finite or 2^23 encoding spikes and more on one electrode; `Unsupported`, with the numbers, for one electrode or a
     /// capacity that does not fit a binding, or a device whose loops are too short.
     pub fn record(rec: &mut Recording, model: &KdeModel<'_>, capacity: KdeCapacity) -> Result<Self> {
+        Self::record_by(rec, model, capacity, None)
+    }
+
+    /// As [`Self::record`] by the gridded method, for positions of one or two dimensions: sums are read off a grid of
+    /// splines, with the relative error that [`GridSpec::predicted_error`] states. Bins that lie so deep that a sum
+    /// cannot be trusted are computed exactly here too.
+    ///
+    /// # Errors
+    /// As [`Self::record`]; `Unsupported` for other dimensions or a grid that does not fit a binding.
+    pub fn record_gridded(
+        rec: &mut Recording,
+        model: &KdeModel<'_>,
+        capacity: KdeCapacity,
+        spec: GridSpec,
+    ) -> Result<Self> {
+        Self::record_by(rec, model, capacity, Some(spec))
+    }
+
+    fn record_by(
+        rec: &mut Recording,
+        model: &KdeModel<'_>,
+        capacity: KdeCapacity,
+        spec: Option<GridSpec>,
+    ) -> Result<Self> {
         let (dims, bins) = (model.position_dims, model.bin_constant.len());
         if dims == 0 || bins == 0 || model.bins.len() != bins * dims || model.baseline.len() != bins {
             let why = format!(
@@ -426,12 +457,24 @@ impl Kde {
         if model.bin_constant.iter().any(|v| !v.is_finite()) || model.floor.is_some_and(|v| !v.is_finite()) {
             return Err(Error::invalid("kde: bin constants and floor", "not all are finite"));
         }
-        let encoding = Encoding::record(rec, model.electrodes, dims, capacity.spikes)?;
+        let grid = match spec {
+            Some(spec) => {
+                checked(model.electrodes, dims)?;
+                Some(Grid::new(spec, model.electrodes, dims, model.bins)?)
+            }
+            None => None,
+        };
+        let sorted: Vec<_> = grid.iter().flat_map(|g| model.electrodes.iter().map(|e| g.sort(e))).collect();
+        let electrodes: Vec<_> = match grid {
+            Some(_) => sorted.iter().zip(model.electrodes).map(|(s, e)| s.of(e)).collect(),
+            None => model.electrodes.to_vec(),
+        };
+        let encoding = Encoding::record(rec, &electrodes, dims, capacity.spikes)?;
         let spikes = capacity.spikes;
         let (peak_len, peak_parts) = encoding.peak_parts(rec)?;
         let (native, max_loop) = (rec.capabilities().native, rec.capabilities().max_loop as usize);
         let most = encoding.most.max(1);
-        let part_len = if native {
+        let part_len = if native || grid.is_some() {
             most
         } else {
             let steps = max_loop.saturating_sub(peak_parts) / (STEP + 3 + encoding.quads + dims);
@@ -443,7 +486,7 @@ impl Kde {
             most.div_ceil(most.div_ceil(longest)).next_multiple_of(STEP)
         };
         let parts = most.div_ceil(part_len);
-        debug_assert!(native || part_len / STEP + part_len.div_ceil(BLOCK) <= max_loop);
+        debug_assert!(native || grid.is_some() || part_len / STEP + part_len.div_ceil(BLOCK) <= max_loop);
 
         let mut centers = model.bins.to_vec();
         centers.extend_from_slice(model.bin_constant);
@@ -462,27 +505,43 @@ impl Kde {
             (steps * FAR_STEP).min(most)
         };
         for g in &encoding.groups {
-            let params = kernel::kde::Params {
-                tiles: g.tile_count as u32,
-                spikes: spikes as u32,
-                bins: bins as u32,
-                dims: dims as u32,
-                part_len: part_len as u32,
-                peak_parts: peak_parts as u32,
-                weights_at: g.weights_at as u32,
-            };
-            let args = kernel::kde::Args {
-                tiles: g.tiles,
-                encoding: g.encoding,
-                sites: g.sites,
-                centers,
-                marks: encoding.marks,
-                peaks,
-                sums,
-            };
-            let groups = (g.tile_count * bins.div_ceil(TILE) * parts) as u64;
-            let work = groups * (TILE * TILE * part_len) as u64;
-            rec.dispatch(kernel::kde::dispatch(params, args, groups).work(work))?;
+            if let Some(grid) = &grid {
+                let tables = grid.tables(rec, &electrodes[g.first..g.first + g.heads.len()])?;
+                let inputs = GridInputs {
+                    first_electrode: g.first,
+                    tiles: g.tiles,
+                    tile_count: g.tile_count,
+                    encoding: g.encoding,
+                    quads: encoding.quads,
+                    marks: encoding.marks,
+                    spikes,
+                    peaks,
+                    peak_parts,
+                };
+                grid.record(rec, &tables, &inputs, sums)?;
+            } else {
+                let params = kernel::kde::Params {
+                    tiles: g.tile_count as u32,
+                    spikes: spikes as u32,
+                    bins: bins as u32,
+                    dims: dims as u32,
+                    part_len: part_len as u32,
+                    peak_parts: peak_parts as u32,
+                    weights_at: g.weights_at as u32,
+                };
+                let args = kernel::kde::Args {
+                    tiles: g.tiles,
+                    encoding: g.encoding,
+                    sites: g.sites,
+                    centers,
+                    marks: encoding.marks,
+                    peaks,
+                    sums,
+                };
+                let groups = (g.tile_count * bins.div_ceil(TILE) * parts) as u64;
+                let work = groups * (TILE * TILE * part_len) as u64;
+                rec.dispatch(kernel::kde::dispatch(params, args, groups).work(work))?;
+            }
             for first in (0..most).step_by(far_range) {
                 let params = kernel::kde_log::Params {
                     spikes: spikes as u32,

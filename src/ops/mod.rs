@@ -11,6 +11,7 @@ mod fft;
 mod fill;
 mod gemm;
 mod kde;
+mod kde_grid;
 pub mod lif;
 mod reduce;
 mod spectral_weight;
@@ -32,6 +33,7 @@ pub use fft::{Fft, Pass, Plan, fft, ifft, irfft, plan as fft_plan, rfft};
 pub use fill::fill;
 pub use gemm::{Gemm, gemm};
 pub use kde::{Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, KdeMassInputs, KdeModel, KdeRows};
+pub use kde_grid::GridSpec;
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
 pub use temporal_contrast::{

@@ -21,10 +21,12 @@ mod fft_real;
 mod fill;
 mod gemm;
 mod kde;
+mod kde_band;
 mod kde_log;
 mod kde_mass;
 mod kde_peak;
 mod kde_rows;
+mod kde_scatter;
 mod lanes;
 mod lif;
 mod marks;
@@ -133,6 +135,11 @@ impl Cpu {
     /// Runs `f` on the executor's threads: host work beside the kernels then has the same number of threads.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         self.shared.threads.install(f)
+    }
+
+    /// Gives memory that is kept for reuse back to the system.
+    pub fn trim(&self) {
+        self.shared.pool.trim();
     }
 
     /// Counters since it was made.

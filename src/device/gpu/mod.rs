@@ -251,6 +251,11 @@ impl Gpu {
         &self.shared.capabilities
     }
 
+    /// Gives memory that is kept for reuse back to the system.
+    pub fn trim(&self) {
+        self.shared.pool.trim();
+    }
+
     /// Counters since it was opened.
     pub fn stats(&self) -> Stats {
         Stats {
