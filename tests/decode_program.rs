@@ -91,7 +91,8 @@ fn without_a_session_the_bundled_one_is_decoded_and_drawn() {
     let (png, out) = (folder.path().join("decode.png"), folder.path().join("out.npz"));
     let found = run(&decode(&["--plot", text(&png), "--output", text(&out), "--json"])).json();
     check(&found);
-    assert_eq!((&found["device"], &found["method"], &found["n_bins"]), (&"cpu".into(), &"exact".into(), &90.into()));
+    assert_eq!((&found["method"], &found["n_bins"]), (&"exact".into(), &90.into()));
+    assert!(found["device"].as_str().unwrap().starts_with("cpu"), "{found}");
     assert!(found["max_abs_difference"].is_null() && found["resumed_from"].is_null(), "{found}");
     assert!(number(&found["median_error_cm"]) < 8.0, "{found}");
     assert_eq!(listed(&folder), ["decode.png", "out.npz"]);

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use data::data;
-use program::{assert_png, command, has_keys, listed, number, run, run_command, software, text};
+use program::{assert_png, command, has_keys, listed, number, run, software, text};
 use serde_json::Value;
 use spikewave::gw::strain::Strain;
 use spikewave::gw::synthetic;

@@ -172,10 +172,11 @@ impl Args {
     /// Everything that the numbers depend on, as a text. How they are cut into chunks is not part of it.
     fn signature(&self, device: &Device, fit: &FitOptions, options: &LikelihoodOptions) -> String {
         let likelihood = LikelihoodOptions { chunk_bins: None, ..options.clone() };
+        // Any number of threads makes the same numbers.
+        let device = if matches!(device, Device::Cpu(_)) { "cpu" } else { device.name() };
         format!(
-            "{} {} local {} {fit:?} {likelihood:?} {:?}",
+            "{} {device} local {} {fit:?} {likelihood:?} {:?}",
             env!("CARGO_PKG_VERSION"),
-            device.name(),
             self.local,
             self.bin_edges
         )
@@ -549,6 +550,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     timing.report = report;
     drop(planned);
+    device.trim();
 
     let stated = Instant::now();
     let decoded = match with_states {
@@ -609,6 +611,7 @@ pub fn run(args: &Args) -> Result<()> {
         return print_json(&json!({
             "device": device.name(),
             "method": method_name(&plan),
+            "grid": plan.grid,
             "local": args.local,
             "model": with_states.then(|| args.model.name()),
             "n_time": plan.n_time,
@@ -651,7 +654,7 @@ pub fn run(args: &Args) -> Result<()> {
     text += &format!(
         "{} likelihood: {}; {} of {} time bins\n",
         if args.local { "local" } else { "non-local" },
-        method_text(&plan),
+        method_text(args, &plan),
         plural(plan.chunks, "chunk"),
         plan.chunk_bins
     );
@@ -707,10 +710,21 @@ fn method_name(plan: &LikelihoodPlan) -> &'static str {
     }
 }
 
-fn method_text(plan: &LikelihoodPlan) -> String {
-    match plan.method {
-        Method::Exact => "exact".into(),
-        Method::Gridded { tolerance } => format!("gridded to {tolerance} nats"),
+/// Which method runs, and how right it is.
+fn method_text(args: &Args, plan: &LikelihoodPlan) -> String {
+    match (plan.method, &plan.grid) {
+        (Method::Gridded { tolerance }, Some(grid)) => format!(
+            "gridded to {tolerance} nats (splines of order {}, {} nodes a standard deviation; {:.1e} nats off at most in {})",
+            grid.order,
+            grid.nodes_per_std,
+            grid.error,
+            plural(grid.samples, "sampled spike")
+        ),
+        (Method::Gridded { tolerance }, None) => format!("gridded to {tolerance} nats"),
+        (Method::Exact, _) if args.method == MethodName::Gridded => {
+            "exact, since no grid keeps to the tolerance".into()
+        }
+        (Method::Exact, _) => "exact".into(),
     }
 }
 
@@ -749,7 +763,7 @@ fn say_plan(
     let mut text = described(session, plan);
     text += &format!(
         "likelihood: {}; {} of {} time bins and at most {}, {} kernel dispatches each; {:.3e} operations in all\n",
-        method_text(plan),
+        method_text(args, plan),
         plural(plan.chunks, "chunk"),
         plan.chunk_bins,
         plural(plan.chunk_spikes, "spike"),
