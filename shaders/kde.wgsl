@@ -55,13 +55,13 @@ fn put(at: u32, inside: bool, first: bool, v: f32) {
     if (inside) { sums[at] = v + select(sums[at], 0.0, first); }
 }
 
-fn finish(row: u32, count: u32, first_slot: u32, bin: u32, first: bool, v: vec4<f32>) {
-    let at = (first_slot + row) * p.bins + bin;
-    let inside = row < count;
-    put(at, inside && bin < p.bins, first, v.x);
-    put(at + 32u, inside && bin + 32u < p.bins, first, v.y);
-    put(at + 64u, inside && bin + 64u < p.bins, first, v.z);
-    put(at + 96u, inside && bin + 96u < p.bins, first, v.w);
+/// Bins `bin` + 32·c of a slot.
+fn finish(slot: u32, bin: u32, first: bool, v: vec4<f32>) {
+    let at = slot * p.bins + bin;
+    put(at, bin < p.bins, first, v.x);
+    put(at + 32u, bin + 32u < p.bins, first, v.y);
+    put(at + 64u, bin + 64u < p.bins, first, v.z);
+    put(at + 96u, bin + 96u < p.bins, first, v.w);
 }
 
 @compute @workgroup_size(256)
@@ -181,23 +181,25 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             workgroupBarrier();
         }
         let first = block == begin;
-        let slot0 = part * p.spikes + head.x;
-        let bin = bin0 + tx;
-        finish(ty, count, slot0, bin, first, s00);
-        finish(ty, count, slot0, bin + 16u, first, s01);
-        finish(ty + 32u, count, slot0, bin, first, s10);
-        finish(ty + 32u, count, slot0, bin + 16u, first, s11);
-        finish(ty + 64u, count, slot0, bin, first, s20);
-        finish(ty + 64u, count, slot0, bin + 16u, first, s21);
-        finish(ty + 96u, count, slot0, bin, first, s30);
-        finish(ty + 96u, count, slot0, bin + 16u, first, s31);
-        finish(ty + 16u, count, slot0, bin, first, s40);
-        finish(ty + 16u, count, slot0, bin + 16u, first, s41);
-        finish(ty + 48u, count, slot0, bin, first, s50);
-        finish(ty + 48u, count, slot0, bin + 16u, first, s51);
-        finish(ty + 80u, count, slot0, bin, first, s60);
-        finish(ty + 80u, count, slot0, bin + 16u, first, s61);
-        finish(ty + 112u, count, slot0, bin, first, s70);
-        finish(ty + 112u, count, slot0, bin + 16u, first, s71);
+        // A loop with a choice, and not eight times the same: some drivers' compilers take minutes over the latter.
+        for (var r = 0u; r < 8u; r += 1u) {
+            var u = s00;
+            var v = s01;
+            switch r {
+                case 1u: { u = s10; v = s11; }
+                case 2u: { u = s20; v = s21; }
+                case 3u: { u = s30; v = s31; }
+                case 4u: { u = s40; v = s41; }
+                case 5u: { u = s50; v = s51; }
+                case 6u: { u = s60; v = s61; }
+                case 7u: { u = s70; v = s71; }
+                default: {}
+            }
+            let line = ty + (r % 4u) * 32u + (r / 4u) * 16u;
+            if (line < count) {
+                finish(part * p.spikes + head.x + line, bin0 + tx, first, u);
+                finish(part * p.spikes + head.x + line, bin0 + tx + 16u, first, v);
+            }
+        }
     }
 }

@@ -249,9 +249,13 @@ fn a_stream_gives_the_same_picture_in_any_chunks() {
     let time = bins(3.0, 0.002, n);
     let folder = folder();
     let mut first: Option<Vec<u8>> = None;
-    for chunk in [n, 1, 7, 1999] {
+    for (chunk, backwards) in [(n, false), (1, false), (7, true), (1999, true)] {
         let mut reduced = Reduced::new(&environment, &time).with_states(&["a", "b", "c"]);
-        for from in (0..n).step_by(chunk) {
+        let mut starts: Vec<usize> = (0..n).step_by(chunk).collect();
+        if backwards {
+            starts.reverse();
+        }
+        for from in starts {
             let to = (from + chunk).min(n);
             reduced.add_log_likelihood(from, rows.slice(s![from..to, ..])).unwrap();
             reduced.add_states(from, states.slice(s![from..to, ..])).unwrap();

@@ -10,6 +10,7 @@ use spikewave::decode::state_space::{
 };
 use spikewave::decode::{BinEdges, Environment, Spikes, TimeBins};
 use spikewave::device::{CancelToken, Control};
+use spikewave::io::npy;
 use spikewave::random::Random;
 use spikewave::{Error, Result};
 
@@ -452,6 +453,23 @@ fn the_reference_floor_is_its_recursion() {
         assert!(difference(&ours.posterior, expected) < 1e-6);
         assert!((ours.log_evidence - evidence).abs() < 1e-9 * evidence.abs());
     }
+}
+
+#[test]
+fn a_file_is_as_good_as_memory() {
+    let environment = line(30);
+    let data = data(&environment, 40, 19);
+    let space = StateSpace::of_model(Model::Decoder, &environment, None).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log_likelihood.npy");
+    npy::write(&path, &[40, 30], data.ll.as_slice().unwrap()).unwrap();
+    let mut file = npy::NpyRows::open(&path).unwrap();
+    let mut rows = Rows::of_array(&data.ll).unwrap();
+    let options = Options { chunk_rows: Some(9), ..Options::default() };
+    let [a, b]: [&mut dyn LogLikelihood; 2] = [&mut file, &mut rows];
+    let [a, b] =
+        [a, b].map(|source| space.posterior(&mut Observed::new(source), true, &options, &Control::default()).unwrap());
+    assert_eq!(a, b);
 }
 
 /// Computes its rows, and remembers how many were asked for at once.

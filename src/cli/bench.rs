@@ -3,6 +3,7 @@
 mod bank;
 mod conv1d;
 mod lif;
+mod state_space;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,14 +16,14 @@ use super::{print, print_json};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// conv1d, bank, lif or lif_fused.
+    /// conv1d, bank, lif, lif_fused; or state-space, which brings its own input.
     name: String,
     /// The folder with bench.json and the arrays.
     #[arg(long)]
-    input: PathBuf,
+    input: Option<PathBuf>,
     /// The folder for the results.
     #[arg(long)]
-    output: PathBuf,
+    output: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -82,7 +83,13 @@ fn median(times: &[f64]) -> f64 {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let bench = Bench::read(&args.input, &args.output)?;
+    if args.name == "state-space" {
+        return state_space::run(args.json);
+    }
+    let (Some(input), Some(output)) = (&args.input, &args.output) else {
+        return Err(Error::invalid("arguments", format!("{} needs --input and --output", args.name)));
+    };
+    let bench = Bench::read(input, output)?;
     let threads = bench.count("threads")?;
     let options = DeviceOptions { threads: Some(threads), ..DeviceOptions::new(Choice::Cpu) };
     let device = Device::open(&options)?;
@@ -90,7 +97,12 @@ pub fn run(args: &Args) -> Result<()> {
         "conv1d" => conv1d::run(&bench, &device)?,
         "bank" => bank::run(&bench, &device)?,
         "lif" | "lif_fused" => lif::run(&bench, &device)?,
-        other => return Err(Error::invalid("benchmark", format!("\"{other}\"; one of conv1d, bank, lif, lif_fused"))),
+        other => {
+            return Err(Error::invalid(
+                "benchmark",
+                format!("\"{other}\"; one of conv1d, bank, lif, lif_fused, state-space"),
+            ));
+        }
     };
     let mut document = json!({
         "name": args.name,

@@ -71,10 +71,9 @@ pub struct DecodeFigure<'a> {
     pub decoded: Option<Curve<'a>>,
 }
 
-/// A posterior as a picture needs it, made from rows in order while they stream by.
+/// A posterior as a picture needs it, made from its rows while they stream by, in chunks of any size and order.
 ///
-/// Holds 8 bytes for each time bin and pixel column × cell, whatever the number of rows; the rows may come in chunks of
-/// any size, without a trace in the result.
+/// Holds 4 bytes for each time bin, and 4 bytes for each of 1360 columns of pixels and each place bin along a dimension.
 #[derive(Debug, Clone)]
 pub struct Reduced {
     span: (f64, f64),
@@ -161,12 +160,15 @@ impl Reduced {
     }
 
     /// Takes rows of probabilities of the discrete states (rows × S). Where many share a column of pixels, their mean
-    /// is drawn.
+    /// is drawn; without [`Self::with_states`] nothing is.
     ///
     /// # Errors
     /// `InvalidArgument` if the rows do not fit the states or the time bins.
     pub fn add_states(&mut self, first: usize, rows: ArrayView2<'_, f32>) -> Result<()> {
         let n = self.states.len();
+        if n == 0 {
+            return Ok(());
+        }
         let bins = self.time_bins(first, rows, n, "discrete states")?;
         for ([from, to], row) in self.columns[bins].iter().zip(rows.rows()) {
             for column in *from..*to {

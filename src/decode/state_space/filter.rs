@@ -7,7 +7,10 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::plan::zeros;
-use super::vector::{add, add_scaled, divide, exponentials, finite_max, multiply, narrow, normalise, sum, weigh};
+use super::vector::{
+    add, add_scaled, divide, dot, exponentials, finite_max, largest, multiply, multiply_into, narrow, normalise, sum,
+    weigh,
+};
 use super::walk::Scratch;
 use super::{EPSILON, Observation, Observed, Options, Plan, StateSpace, Task, Transition};
 use crate::device::Control;
@@ -406,10 +409,7 @@ impl<'a> Job<'a> {
                 last = false;
             } else {
                 self.step.pull_back(ratio, back);
-                for (i, x) in back.iter_mut().enumerate() {
-                    *x *= self.filtered[i];
-                }
-                let total = sum(back);
+                let total = multiply_into(back, &self.filtered);
                 normalise(back, 1.0 / total);
             }
             divide(back, state, ratio);
@@ -422,31 +422,28 @@ impl<'a> Job<'a> {
         let space = self.step.space;
         let (n, s, p, k, d) =
             (rows.len(), space.n_state_bins(), space.n_bins(), space.states.len(), space.centers.ncols());
-        let of_row = |marginal: &mut Vec<f64>, state: &[f64], out: Out<'_>| {
+        let places: Vec<&Range<usize>> = (0..k).filter(|j| space.has_position(*j)).map(|j| &space.ranges[j]).collect();
+        let columns: Vec<Vec<f64>> = space.centers.columns().into_iter().map(|c| c.to_vec()).collect();
+        let of_row = |sums: &mut Vec<f64>, state: &[f64], out: Out<'_>| {
             narrow(state, out.posterior);
             for (probability, r) in out.probability.iter_mut().zip(&space.ranges) {
                 *probability = sum(&state[r.clone()]) as f32;
             }
-            marginal.clear();
-            marginal.resize(p, 0.0);
-            for (_, r) in space.ranges.iter().enumerate().filter(|(j, _)| space.has_position(*j)) {
-                add_scaled(marginal, 1.0, &state[r.clone()]);
-            }
-            let mut best = 0;
-            for (i, x) in marginal.iter().enumerate() {
-                if *x > marginal[best] {
-                    best = i;
+            let marginal = match places.as_slice() {
+                [one] => &state[(*one).clone()],
+                several => {
+                    sums.clear();
+                    sums.resize(p, 0.0);
+                    several.iter().for_each(|r| add_scaled(sums, 1.0, &state[(*r).clone()]));
+                    sums.as_slice()
                 }
-            }
-            *out.bin = best as u32;
-            out.mean.fill(0.0);
-            for (x, center) in marginal.iter().zip(space.centers.rows()) {
-                for (mean, c) in out.mean.iter_mut().zip(center) {
-                    *mean += x * c;
-                }
-            }
+            };
+            let top = largest(marginal);
+            *out.bin = marginal.iter().position(|x| *x == top).unwrap_or(0) as u32;
             let mass = sum(marginal);
-            out.mean.iter_mut().for_each(|m| *m /= mass);
+            for (mean, column) in out.mean.iter_mut().zip(&columns) {
+                *mean = dot(marginal, column) / mass;
+            }
         };
         self.states[..n * s]
             .par_chunks_exact(s)
@@ -455,8 +452,8 @@ impl<'a> Job<'a> {
             .zip(&mut self.bin[..n])
             .zip(self.mean[..n * d].par_chunks_exact_mut(d))
             .with_min_len(16)
-            .for_each_init(Vec::new, |marginal, ((((state, posterior), probability), bin), mean)| {
-                of_row(marginal, state, Out { posterior, probability, bin, mean });
+            .for_each_init(Vec::new, |sums, ((((state, posterior), probability), bin), mean)| {
+                of_row(sums, state, Out { posterior, probability, bin, mean });
             });
         sink(&PosteriorChunk {
             rows,

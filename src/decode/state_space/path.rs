@@ -229,16 +229,16 @@ impl<'a> Step<'a> {
             if top == NEVER {
                 continue;
             }
-            let log = |j: usize| space.discrete[[i, j]].ln();
+            let log: Vec<f64> = space.discrete.row(i).iter().map(|d| d.ln()).collect();
             for (j, to) in space.ranges.iter().enumerate().filter(|(j, _)| space.discrete[[i, *j]] > 0.0) {
                 match space.continuous[i][j] {
                     Transition::Uniform | Transition::Discrete => {
-                        let value = top + log(j) - (to.len() as f64).ln();
+                        let value = top + log[j] - (to.len() as f64).ln();
                         to.clone().for_each(|at| take(at, value, from.start + best));
                     }
                     Transition::Identity => {
                         for (p, d) in delta.iter().enumerate() {
-                            take(to.start + p, d + log(j), from.start + p);
+                            take(to.start + p, d + log[j], from.start + p);
                         }
                     }
                     Transition::RandomWalk { .. } => {}
@@ -253,7 +253,7 @@ impl<'a> Step<'a> {
                             walked = true;
                         }
                         for (p, (value, source)) in self.value.iter().zip(&self.source).enumerate() {
-                            take(to.start + p, value + log(j), from.start + *source as usize);
+                            take(to.start + p, value + log[j], from.start + *source as usize);
                         }
                     }
                 }

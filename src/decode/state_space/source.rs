@@ -5,9 +5,11 @@ use std::ops::Range;
 use ndarray::Array2;
 
 use crate::decode::{Spikes, TimeBins};
+use crate::io::npy::NpyRows;
 use crate::{Error, Result};
 
-/// Log likelihoods of the position bins, row by row of time, in nats: in memory, in a file, or computed when asked for.
+/// Log likelihoods of the position bins, row by row of time, in nats: in memory ([`Rows`]), in a file ([`NpyRows`]), or
+/// computed when asked for.
 pub trait LogLikelihood {
     /// T, the number of time bins.
     fn n_time(&self) -> usize;
@@ -65,6 +67,20 @@ impl LogLikelihood for Rows<'_> {
     fn read(&mut self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         out.copy_from_slice(&self.values[rows.start * self.bins..rows.end * self.bins]);
         Ok(())
+    }
+}
+
+impl LogLikelihood for NpyRows {
+    fn n_time(&self) -> usize {
+        self.shape().0
+    }
+
+    fn n_bins(&self) -> usize {
+        self.shape().1
+    }
+
+    fn read(&mut self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        Self::read(self, rows, out)
     }
 }
 

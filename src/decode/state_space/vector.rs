@@ -137,6 +137,40 @@ multiversioned! {
 }
 
 multiversioned! {
+    /// The largest value.
+    pub(super) fn largest(x: &[f64]) -> f64 {
+        let (parts, rest) = x.as_chunks::<LANES>();
+        let mut lanes = [f64::NEG_INFINITY; LANES];
+        for x in parts {
+            for l in 0..LANES {
+                lanes[l] = if x[l] > lanes[l] { x[l] } else { lanes[l] };
+            }
+        }
+        lanes.into_iter().chain(rest.iter().copied()).fold(f64::NEG_INFINITY, f64::max)
+    }
+}
+
+multiversioned! {
+    /// `y · x` in place of `y`; returns the sum.
+    pub(super) fn multiply_into(y: &mut [f64], x: &[f64]) -> f64 {
+        let (ys, y_rest) = y.as_chunks_mut::<LANES>();
+        let (xs, x_rest) = x.as_chunks::<LANES>();
+        let mut lanes = [0.0; LANES];
+        for (y, x) in ys.iter_mut().zip(xs) {
+            for l in 0..LANES {
+                y[l] *= x[l];
+                lanes[l] += y[l];
+            }
+        }
+        for ((y, x), lane) in y_rest.iter_mut().zip(x_rest).zip(&mut lanes) {
+            *y *= *x;
+            *lane += *y;
+        }
+        total(lanes)
+    }
+}
+
+multiversioned! {
     /// `out = a · b`; returns the sum.
     pub(super) fn multiply(a: &[f64], b: &[f64], out: &mut [f64]) -> f64 {
         combine(a, b, out, |a, b| a * b)

@@ -113,6 +113,11 @@ impl Grid {
                 _ => runs.push((bin, cell, 1)),
             }
         }
+        let mut taken = std::collections::HashSet::new();
+        if !runs.iter().flat_map(|(_, cell, n)| *cell..cell + n).all(|cell| taken.insert(cell)) {
+            // Two bins at one place.
+            return None;
+        }
         let taps = axes
             .iter()
             .map(|Axis { step, points, .. }| {
@@ -151,6 +156,19 @@ impl Grid {
         let n = self.cells();
         cells.clear();
         cells.resize(n, 0.0);
+        if let [taps] = self.taps.as_slice() {
+            let reach = taps.len() / 2;
+            other.clear();
+            other.resize(self.row + 2 * reach, 0.0);
+            for &(bin, cell, count) in &self.runs {
+                other[reach + cell..reach + cell + count].copy_from_slice(&x[bin..bin + count]);
+            }
+            correlate(taps, other, 1, cells);
+            for &(bin, cell, count) in &self.runs {
+                y[bin..bin + count].copy_from_slice(&cells[cell..cell + count]);
+            }
+            return;
+        }
         for &(bin, cell, count) in &self.runs {
             cells[cell..cell + count].copy_from_slice(&x[bin..bin + count]);
         }
@@ -346,6 +364,8 @@ mod tests {
         // A gap, and an order that is not that of the track.
         check(&line(90, &|i| 2.0 * (if i < 40 { i } else { i + 25 }) as f64), "grid");
         check(&line(97, &|i| 1.5 * (i * 31 % 97) as f64), "grid");
+        // Two bins at one place, each of which counts.
+        check(&line(50, &|i| 2.0 * (i.max(1) - 1) as f64), "sparse");
         // Arms with bins of different width.
         check(&line(80, &|i| if i < 40 { 2.0 * i as f64 } else { 100.3 + 1.937 * (i - 40) as f64 }), "sparse");
         let inside = |n: usize, m: usize| -> Vec<[f64; 2]> {
