@@ -1,13 +1,9 @@
 //! How far a decoded session is from what is known.
 
-use std::ops::Range;
-
 use ndarray::{Array2, ArrayView2};
 use serde::Serialize;
 
 use super::Trajectory;
-use super::state_space::LogLikelihood;
-use crate::io::npy::NpyRows;
 use crate::{Error, Result};
 
 /// The middle value, or the mean of the two middle ones; `None` without values.
@@ -78,21 +74,6 @@ impl<'a> Difference<'a> {
     /// The median; `None` without values.
     pub fn median(&self) -> Option<f64> {
         median(self.values.clone())
-    }
-}
-
-/// A log likelihood in an NPY file is read as it is needed.
-impl LogLikelihood for NpyRows {
-    fn n_time(&self) -> usize {
-        self.shape().0
-    }
-
-    fn n_bins(&self) -> usize {
-        self.shape().1
-    }
-
-    fn read(&mut self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
-        Self::read(self, rows, out)
     }
 }
 
