@@ -472,28 +472,28 @@ fn encoding_spikes_in_many_parts() {
 
 #[test]
 fn electrodes_in_several_groups_give_the_same_bits() {
-    let electrodes = [(300, 40, 4), (30, 9, 3), (0, 5, 2), (200, 130, 7), (310, 40, 4)];
+    let electrodes = [(3000, 40, 4), (30, 9, 3), (0, 5, 2), (1500, 130, 7), (3100, 40, 4)];
     let case = Case::new(51, &electrodes, 1, 66, 0.7);
     let exact = case.exact();
+    let groups = |max_tensor_bytes: u64, spikes: usize| {
+        let mut rec = Recording::new("groups", &Capabilities { max_tensor_bytes, ..Capabilities::default() });
+        let capacity = KdeCapacity { spikes, rows: 7 };
+        case.record(&mut rec, capacity).map(|_| rec.dispatches().filter(|d| d.kernel().name == "kde").count())
+    };
+    // The log intensities fit, and the encoding marks do not.
+    let least = 224 * 66 * 4;
+    assert_eq!(groups(least, 224).unwrap(), 3);
+    assert_eq!(groups(1 << 20, 224).unwrap(), 1);
     for device in common::devices() {
         let whole = case.run(&device, device.capabilities(), 0);
         compare(device.name(), &whole, &exact);
-        let least = (224 * 66 * 4).max(224 * 2 * 16);
         let small = Capabilities { max_tensor_bytes: least, ..device.capabilities().clone() };
         let grouped = case.run(&device, &small, 0);
         assert_eq!(bits(&grouped.intensity), bits(&whole.intensity), "{}", device.name());
         assert_eq!(bits(&grouped.rows), bits(&whole.rows), "{}", device.name());
     }
-    // The groups are there, and one electrode that does not fit says so.
-    let capacity = KdeCapacity { spikes: 8, rows: 1 };
-    let tiles = |max_tensor_bytes: u64| {
-        let mut rec = Recording::new("groups", &Capabilities { max_tensor_bytes, ..Capabilities::default() });
-        case.record(&mut rec, capacity).map(|_| rec.dispatches().filter(|d| d.kernel().name == "kde").count())
-    };
-    assert_eq!(tiles(1 << 20).unwrap(), 1);
-    assert_eq!(tiles(7000).unwrap(), 3);
-    let error = tiles(6000).unwrap_err().to_string();
-    assert!(error.contains("electrode 3 with 200 encoding spikes"), "{error}");
+    let error = groups(49_000, 8).unwrap_err().to_string();
+    assert!(error.contains("electrode 4 with 3100 encoding spikes"), "{error}");
 }
 
 #[test]

@@ -5,14 +5,16 @@
 
 #[path = "common/data.rs"]
 mod data;
+#[path = "common/program.rs"]
+mod program;
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use data::data;
+use program::{assert_png, command, has_keys, listed, number, run, software, text};
 use serde_json::Value;
 use spikewave::gw::strain::Strain;
 use spikewave::gw::synthetic;
@@ -20,105 +22,6 @@ use tempfile::TempDir;
 
 const H1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/H-H1_SIMULATED_4_V1-1400000000-32.hdf5");
 const L1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/gw/L-L1_SIMULATED_4_V1-1400000000-32.hdf5");
-
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-    what: String,
-}
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_spikewave"));
-    command.args(args).stdin(Stdio::null()).env_remove("RUST_LOG");
-    // Not the cache folder of whoever runs the tests.
-    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
-    command
-}
-
-fn run_command(mut command: Command) -> Run {
-    let what = format!("{command:?}");
-    let out = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let run = Run { code: out.status.code(), stdout: text(out.stdout), stderr: text(out.stderr), what };
-    assert!(
-        !run.stderr.contains("panicked") && !run.stderr.contains("RUST_BACKTRACE"),
-        "{}:\n{}",
-        run.what,
-        run.stderr
-    );
-    run
-}
-
-fn run(args: &[&str]) -> Run {
-    run_command(command(args))
-}
-
-impl Run {
-    /// It did what it was asked, and printed no error.
-    fn done(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}:\n{}", self.what, self.stderr);
-        assert!(!self.stdout.is_empty() && !self.stderr.contains("spikewave:"), "{}:\n{}", self.what, self.stderr);
-        self
-    }
-
-    /// Standard output is one JSON document and nothing else.
-    fn json(self) -> Value {
-        let run = self.done();
-        serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{}: {e}\n{}", run.what, run.stdout))
-    }
-
-    /// It failed with this status and one sentence that has these words; nothing on standard output.
-    fn refused(self, code: i32, words: &[&str]) {
-        assert_eq!(self.code, Some(code), "{}:\n{}{}", self.what, self.stdout, self.stderr);
-        assert!(self.stdout.is_empty(), "{}:\n{}", self.what, self.stdout);
-        let said: Vec<&str> = self.stderr.lines().filter(|l| l.starts_with("spikewave: ")).collect();
-        assert!(said.len() == 1 && self.stderr.trim_end().ends_with(said[0]), "{}:\n{}", self.what, self.stderr);
-        for word in words {
-            assert!(said[0].contains(word), "{}: no \"{word}\" in: {}", self.what, said[0]);
-        }
-    }
-}
-
-fn has_keys(value: &Value, keys: &[&str]) {
-    for key in keys {
-        assert!(value.get(key).is_some(), "no \"{key}\" in {value}");
-    }
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
-}
-
-/// A name that the program takes for each adapter; empty where there is none, or where GPU tests are not wanted.
-fn software() -> Option<String> {
-    if std::env::var("SPIKEWAVE_SKIP_GPU_TESTS").is_ok_and(|v| v == "1") {
-        return None;
-    }
-    let adapters = spikewave::device::gpu::adapters();
-    adapters.iter().find(|a| a.kind == "software").map(spikewave::device::gpu::AdapterReport::choose_by)
-}
-
-/// A picture that is one: signature, a header with a size, and an end.
-fn assert_png(path: &Path) {
-    let bytes = std::fs::read(path).unwrap();
-    assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes.ends_with(b"IEND\xaeB`\x82"), "{}", path.display());
-    let size = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
-    assert!(bytes[12..16] == *b"IHDR" && size(16) >= 600 && size(20) >= 400, "{} x {}", size(16), size(20));
-    assert!(bytes.len() > 20_000, "{} bytes", bytes.len());
-}
-
-/// Names in a folder.
-fn listed(folder: &TempDir) -> Vec<String> {
-    let names = std::fs::read_dir(folder.path()).unwrap();
-    let mut names: Vec<String> = names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 /// Strain files of the bundled pair with something wrong with them.
 struct Broken {
@@ -155,7 +58,7 @@ static BROKEN: LazyLock<Broken> = LazyLock::new(|| {
 #[test]
 fn help_and_version() {
     let help = run(&["--help"]).done().stdout;
-    for word in ["devices", "warmup", "gw"] {
+    for word in ["devices", "warmup", "gw", "decode"] {
         assert!(help.contains(word), "{help}");
     }
     let help = run(&["gw", "--help"]).done().stdout;

@@ -1,6 +1,7 @@
 //! The program: one file a subcommand. No logic of its own beyond reading arguments and printing results.
 
 mod bench;
+mod decode;
 mod devices;
 mod gw;
 mod gw_condition;
@@ -35,6 +36,8 @@ enum Command {
     /// Gravitational waves: reads strain, conditions it, and searches it.
     #[command(subcommand)]
     Gw(gw::Command),
+    /// Decodes the position of an animal from unsorted spikes. Without a session: the bundled simulated one.
+    Decode(Box<decode::Args>),
     /// Runs one benchmark on the inputs of a peer (see benches/peers/README.md).
     Bench(bench::Args),
 }
@@ -155,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Warmup(args) => warmup::run(&args),
         Command::Gw(command) => gw::run(&command),
+        Command::Decode(args) => decode::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match result {

@@ -175,11 +175,8 @@ struct Lattice {
     table: Vec<f64>,
 }
 
-/// The nodes around a coordinate and the narrow Gaussian there.
-struct Window {
-    first: usize,
-    values: [f64; MOST_TAPS],
-}
+/// The narrow Gaussian at the nodes around a coordinate.
+type Window = [f64; MOST_TAPS];
 
 impl Lattice {
     /// A lattice for sources within `hull` (lowest and highest coordinate by dimension), with `margin` standard
@@ -240,8 +237,9 @@ impl Lattice {
         x / self.spacing[axis + self.dims - 2]
     }
 
-    /// The narrow Gaussian around `x`; `None` where its window leaves the lattice.
-    fn window(&self, axis: usize, x: f64) -> Option<Window> {
+    /// Fills `values` with the narrow Gaussian around `x`, and returns the first node; `None` where the window leaves
+    /// the lattice.
+    fn window(&self, axis: usize, x: f64, values: &mut Window) -> Option<usize> {
         let u = self.coordinate(axis, x);
         let middle = u.round();
         let first = middle - (self.half as i64 + self.first[axis]) as f64;
@@ -251,7 +249,6 @@ impl Lattice {
         // exp(−a(m − r)²) = exp(−ar²) exp(2ar)^m exp(−am²).
         let r = u - middle;
         let a = self.exponent(self.narrow());
-        let mut values = [0.0; MOST_TAPS];
         let (base, up) = ((-a * r * r).exp(), (2.0 * a * r).exp());
         let down = 1.0 / up;
         let (mut right, mut left) = (base, base);
@@ -262,7 +259,7 @@ impl Lattice {
             values[self.half + m] = right * self.table[m];
             values[self.half - m] = left * self.table[m];
         }
-        Some(Window { first: first as usize, values })
+        Some(first as usize)
     }
 
     /// exp(−exponent·(j − x)²) at the nodes j along `axis` where it is not 0: the first of them, and the values.
@@ -274,11 +271,27 @@ impl Lattice {
         if !(from <= to) {
             return (0, Vec::new());
         }
-        let value = |j: usize| {
-            let z = j as f64 - u;
-            (-exponent * z * z).exp()
-        };
-        (from as usize, (from as usize..=to as usize).map(value).collect())
+        // From the node nearest to the middle outwards, where a value is the one before times exp(−exponent·(2z + 1)): the
+        // error of one rounding grows with the square of the steps, of which there are a few hundred.
+        let (from, to) = (from as usize, to as usize);
+        let middle = (u.round().max(0.0) as usize).clamp(from, to);
+        let mut values = vec![0.0; to - from + 1];
+        let step = (-2.0 * exponent).exp();
+        let start = |z: f64| ((-exponent * z * z).exp(), (-exponent * (2.0 * z + 1.0)).exp());
+        let z = middle as f64 - u;
+        let (mut value, mut ratio) = start(z);
+        for v in &mut values[middle - from..] {
+            *v = value;
+            value *= ratio;
+            ratio *= step;
+        }
+        let (mut value, mut ratio) = start(-z);
+        for v in values[..=middle - from].iter_mut().rev() {
+            *v = value;
+            value *= ratio;
+            ratio *= step;
+        }
+        (from, values)
     }
 
     /// Spreads sources that lie in the hull with the narrow Gaussian.
@@ -307,15 +320,17 @@ impl Lattice {
 
     fn spread_one(&self, nodes: &mut [f64], sources: Sources, i: usize) {
         let (weight, taps) = (sources.weight(i), self.taps());
-        let Some(w1) = self.window(1, sources.positions[[i, self.dims - 1]]) else { return };
+        let mut w1 = [0.0; MOST_TAPS];
+        let Some(first1) = self.window(1, sources.positions[[i, self.dims - 1]], &mut w1) else { return };
         if self.dims == 1 {
-            add_scaled(&mut nodes[w1.first..][..taps], weight, &w1.values[..taps]);
+            add_scaled(&mut nodes[first1..][..taps], weight, &w1[..taps]);
             return;
         }
-        let Some(w0) = self.window(0, sources.positions[[i, 0]]) else { return };
-        for (k, value) in w0.values[..taps].iter().enumerate() {
-            let start = (w0.first + k) * self.nodes[1] + w1.first;
-            add_scaled(&mut nodes[start..][..taps], weight * value, &w1.values[..taps]);
+        let mut w0 = [0.0; MOST_TAPS];
+        let Some(first0) = self.window(0, sources.positions[[i, 0]], &mut w0) else { return };
+        for (k, value) in w0[..taps].iter().enumerate() {
+            let start = (first0 + k) * self.nodes[1] + first1;
+            add_scaled(&mut nodes[start..][..taps], weight * value, &w1[..taps]);
         }
     }
 }
@@ -514,25 +529,25 @@ impl Field {
     }
 
     fn at_one(&self, point: ArrayView1<f64>) -> [f64; 2] {
-        let last = point[self.lattice.dims - 1];
-        let one = Window { first: 0, values: [1.0; MOST_TAPS] };
-        let (w0, taps0) = match self.lattice.dims {
-            1 => (Some(one), 1),
-            _ => (self.near.window(0, point[0]), self.near.taps()),
+        let (dims, last) = (self.lattice.dims, point[self.lattice.dims - 1]);
+        let (mut w0, mut w1) = ([1.0; MOST_TAPS], [0.0; MOST_TAPS]);
+        let (first0, taps0) = match dims {
+            1 => (Some(0), 1),
+            _ => (self.near.window(0, point[0], &mut w0), self.near.taps()),
         };
-        if let (Some(w0), Some(w1)) = (w0, self.near.window(1, last)) {
+        if let (Some(first0), Some(first1)) = (first0, self.near.window(1, last, &mut w1)) {
             let scale = self.near.scale(&[self.near.narrow(), 1.0 - 2.0 * self.near.narrow(), self.near.narrow()]);
-            let along = &w1.values[..self.near.taps()];
+            let along = &w1[..self.near.taps()];
             return [0, 1].map(|k| {
                 let row = |(i, w): (usize, &f64)| {
-                    let start = (w0.first + i) * self.near.nodes[1] + w1.first;
+                    let start = (first0 + i) * self.near.nodes[1] + first1;
                     w * dot(along, &self.surfaces[k].smooth[start..][..along.len()])
                 };
-                scale * w0.values[..taps0].iter().enumerate().map(row).sum::<f64>()
+                scale * w0[..taps0].iter().enumerate().map(row).sum::<f64>()
             });
         }
         let wide = self.lattice.exponent(1.0 - self.lattice.narrow());
-        let (from0, row0) = match self.lattice.dims {
+        let (from0, row0) = match dims {
             1 => (0, vec![1.0]),
             _ => self.lattice.row(0, point[0], wide),
         };

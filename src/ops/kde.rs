@@ -291,13 +291,16 @@ impl Encoding {
     }
 }
 
+/// A tensor and what to feed it.
+type Input<T> = (Tensor<T>, Vec<T>);
+
 /// One run's decoding spikes.
 #[derive(Debug)]
 struct Slots {
     /// `[electrodes + 1]`: the first slot of each, and the end.
     first: Vec<u32>,
-    marks: (Tensor<[f32; 4]>, Vec<[f32; 4]>),
-    tiles: Vec<(Tensor<[u32; 4]>, Vec<[u32; 4]>)>,
+    marks: Input<[f32; 4]>,
+    tiles: Vec<Input<[u32; 4]>>,
 }
 
 impl Slots {
@@ -383,9 +386,9 @@ pub struct Kde {
 #[derive(Debug)]
 pub struct KdeInputs {
     slots: Slots,
-    row_offsets: (Tensor<u32>, Vec<u32>),
-    order: (Tensor<u32>, Vec<u32>),
-    carry: (Tensor<f32>, Vec<f32>),
+    row_offsets: Input<u32>,
+    order: Input<u32>,
+    carry: Input<f32>,
 }
 
 impl KdeInputs {

@@ -25,17 +25,26 @@ pub struct Capabilities {
     pub max_loop: u32,
     /// Bytes that may be allocated in all.
     pub budget_bytes: u64,
+    /// Elementary operations of a slice of a dispatch: a few tens of milliseconds on a device of this kind, so that no
+    /// watchdog kills it and cancellation is seen. Slices of one dispatch run one after another, so that they must fill
+    /// the device.
+    pub slice_work: u64,
 }
 
 impl Default for Capabilities {
     /// The portable floor.
     fn default() -> Self {
-        Self { native: false, max_tensor_bytes: 128 << 20, max_loop: 60_000, budget_bytes: 1 << 30 }
+        Self {
+            native: false,
+            max_tensor_bytes: 128 << 20,
+            max_loop: 60_000,
+            budget_bytes: 1 << 30,
+            slice_work: SLICE_WORK,
+        }
     }
 }
 
-/// Elementary operations of a slice: a few tens of milliseconds on a two-core software driver, so that no watchdog kills
-/// it and cancellation is seen; on a GPU slices are microseconds and travel together in one submission.
+/// A slice of the slowest devices, software drivers on two cores.
 pub(crate) const SLICE_WORK: u64 = 1 << 27;
 
 #[derive(Debug, Clone)]
@@ -305,7 +314,7 @@ impl Recording {
     /// The slices that a dispatch is cut into: first workgroup, workgroups, share of the work.
     pub(crate) fn slices(&self, dispatch: &Dispatch) -> impl Iterator<Item = (u64, u64, u64)> + use<> {
         let (groups, work) = (dispatch.workgroups, self.work(dispatch));
-        let each = groups.div_ceil(work.div_ceil(SLICE_WORK).clamp(1, groups));
+        let each = groups.div_ceil(work.div_ceil(self.capabilities.slice_work.max(1)).clamp(1, groups));
         (0..groups.div_ceil(each)).map(move |i| {
             let count = each.min(groups - i * each);
             (i * each, count, (work as u128 * count as u128 / groups as u128) as u64)

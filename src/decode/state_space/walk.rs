@@ -354,10 +354,10 @@ mod tests {
         let x: Vec<f64> = (0..n).map(|i| 1.0 + (i as f64 * 0.7).sin()).collect();
         let mut y = vec![0.0; n];
         walk.kernel(&x, &mut y, &mut Scratch::default());
-        for p in 0..n {
+        for (p, y) in y.iter().enumerate() {
             let k: Vec<f64> = (0..n).map(|q| (-squared_distance(centers, p, q) / (2.0 * var)).exp()).collect();
             let truth: f64 = k.iter().zip(&x).map(|(k, x)| k * x).sum();
-            assert!((y[p] / truth - 1.0).abs() < 1e-12, "bin {p}: {} for {truth}", y[p]);
+            assert!((y / truth - 1.0).abs() < 1e-12, "bin {p}: {y} for {truth}");
             assert!((walk.scale[p] * k.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         }
     }

@@ -9,12 +9,15 @@ use crate::kernel::kde_peak::{Host, Params};
 /// Decoding spikes of a task.
 const GROUP: usize = 512;
 
+/// Encoding marks and their log2 weights, decoding marks and how many there are of them.
+type Marks<'a> = (&'a [[f32; 4]], &'a [f32], &'a [[f32; 4]], usize);
+
 /// log2 w_i − |m_i − m_s|² for a spike's mark and each encoding spike of its tile, into `out`.
 pub(super) fn log_terms(
     out: &mut [f32],
     tile: &[[u32; 4]],
     slot: usize,
-    (encoding, weights, marks, spikes): (&[[f32; 4]], &[f32], &[[f32; 4]], usize),
+    (encoding, weights, marks, spikes): Marks<'_>,
 ) {
     let (first, quads) = (tile[1][0] as usize, tile[1][1] as usize);
     let encoding = &encoding[first..][..out.len() * quads];

@@ -105,6 +105,7 @@ impl Cpu {
             max_tensor_bytes: u64::from(u32::MAX) * 4,
             max_loop: u32::MAX,
             budget_bytes: budget,
+            ..Capabilities::default()
         };
         let shared = Shared {
             name: format!("cpu ({count} thread{})", if count == 1 { "" } else { "s" }),

@@ -29,6 +29,16 @@ impl AdapterReport {
 /// Names of software drivers that do not always say that they are.
 const SOFTWARE: [&str; 4] = ["llvmpipe", "softpipe", "swiftshader", "basic render"];
 
+/// Elementary operations of a slice ([`Capabilities::slice_work`](crate::recording::Capabilities::slice_work)): at 1, 0.1
+/// and 0.01 TFLOP/s, which the slowest of each kind reach, about 10 to 30 ms.
+pub(super) fn slice_work(info: &wgpu::AdapterInfo) -> u64 {
+    match info.device_type {
+        _ if is_software(info) => 1 << 27,
+        wgpu::DeviceType::DiscreteGpu => 1 << 33,
+        _ => 1 << 30,
+    }
+}
+
 /// Whether the adapter computes on the CPU.
 pub(super) fn is_software(info: &wgpu::AdapterInfo) -> bool {
     let name = info.name.to_lowercase();

@@ -191,8 +191,13 @@ impl Gpu {
         let most = limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX));
         let largest = most.min(limits.max_buffer_size / 9 * 8) & !255;
         let budget = options.memory_budget.unwrap_or(budget);
-        let capabilities =
-            Capabilities { native: false, max_tensor_bytes: largest, max_loop: MAX_LOOP, budget_bytes: budget };
+        let capabilities = Capabilities {
+            native: false,
+            max_tensor_bytes: largest,
+            max_loop: MAX_LOOP,
+            budget_bytes: budget,
+            slice_work: adapter::slice_work(&info),
+        };
         let cache = Cache::load(&device, &health, options.cache_dir.as_deref().map(Path::new))?;
         let pipelines = Pipelines::new(&device, &health, cache, options.checked, options.threads);
         let shared = Shared {

@@ -1,0 +1,861 @@
+//! `spikewave decode`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args as Arguments, ValueEnum};
+use ndarray::{Array2, ArrayView2};
+use serde_json::{Value, json};
+use spikewave::decode::plot::{self, Curve, DecodeFigure, Reduced};
+use spikewave::decode::state_space::{
+    LogLikelihood, Model, Observation, Observed, Options as StateOptions, Plan as StatePlan, Rows, StateSpace, Task,
+    no_spike_log_likelihood,
+};
+use spikewave::decode::{
+    Bandwidth, BinEdges, Difference, EncodingModel, FitOptions, Likelihood, LikelihoodOptions, LikelihoodPlan,
+    LocalLikelihood, Method, PositionError, REFERENCE_FLOOR, RunReport, Session, Spikes, TimeBins, most_likely_bins,
+};
+use spikewave::device::Control;
+use spikewave::io::npy::{NpyRows, NpyStream};
+use spikewave::io::npz;
+use spikewave::{Device, Error, Result};
+
+use super::gw::{announce, writable};
+use super::{DeviceArgs, interrupt, print, print_json, progress, say};
+
+/// Spikes a second of the no-spike state, as in the reference.
+const NO_SPIKE_RATE: f64 = 1e-10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MethodName {
+    /// Every pair of spikes at every bin.
+    Exact,
+    /// Marks scattered onto a grid, to a tolerance.
+    Gridded,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Floor {
+    /// No floor.
+    None,
+    /// ln 1e-15, as non_local_detector.
+    Reference,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Edges {
+    /// Bin k is [time k, time k+1), the last one too.
+    HalfOpen,
+    /// As non_local_detector: the last bin never receives a spike.
+    Reference,
+}
+
+#[derive(Debug, Arguments)]
+pub struct Args {
+    /// A session (NPZ; its arrays are listed in the documentation of `spikewave::decode::Session`). Without it: the
+    /// bundled simulated session.
+    #[arg(long, value_name = "SESSION.npz")]
+    data: Option<PathBuf>,
+    /// Writes results. As .npz: log likelihood, posterior, discrete states and positions. As .npy: the log likelihood
+    /// alone (time × bins, float32), streamed as it is computed and resumed if it was interrupted.
+    #[arg(long, value_name = "OUT.npz|.npy")]
+    output: Option<PathBuf>,
+    /// The log likelihood of the animal's own position (time × 1) instead of every position. It needs decode_position.
+    #[arg(long, conflicts_with_all = ["plot", "model", "likelihood_only", "chunk_bins"])]
+    local: bool,
+    /// How the sum over encoding spikes is computed.
+    #[arg(long, value_enum, default_value = "exact")]
+    method: MethodName,
+    /// With `--method gridded`: the largest error of a spike's log intensity, in nats.
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    tolerance: Option<f64>,
+    /// How position moves: decoder (a random walk), contfrag (continuous or fragmented), or nonlocal (local, no spike,
+    /// non-local continuous, non-local fragmented).
+    #[arg(long, default_value = "decoder")]
+    model: Model,
+    /// Variance of the random walk, cm² a time bin. The default is 6.
+    #[arg(long, value_name = "CM2", allow_negative_numbers = true)]
+    movement_var: Option<f64>,
+    /// Leaves the state space out: errors are then those of the most likely bin of each time bin.
+    #[arg(long, conflicts_with_all = ["model", "movement_var"])]
+    likelihood_only: bool,
+    /// Bandwidth in position, cm, instead of the session's (or 6).
+    #[arg(long, value_name = "CM", allow_negative_numbers = true)]
+    position_std: Option<f64>,
+    /// Bandwidth of the marks, µV, instead of the session's (or 24).
+    #[arg(long, value_name = "UV", allow_negative_numbers = true)]
+    waveform_std: Option<f64>,
+    /// The least log intensity of a spike.
+    #[arg(long, value_enum, default_value = "none")]
+    log_intensity_floor: Floor,
+    /// Which time bin a spike belongs to.
+    #[arg(long, value_enum, default_value = "half-open")]
+    bin_edges: Edges,
+    /// Width of the time bins in seconds, where it differs from that of the position samples. Without it a time bin
+    /// counts as one position sample, as in non_local_detector.
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    time_bin_size: Option<f64>,
+    /// Time bins computed at once; by default as many as the memory budget allows.
+    #[arg(long, value_name = "N")]
+    chunk_bins: Option<usize>,
+    /// Sorts spikes that are not in order of time, instead of refusing them.
+    #[arg(long)]
+    sort_spikes: bool,
+    /// Says what it would take, and does nothing.
+    #[arg(long)]
+    plan: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Draws spikes, posterior and true path as a PNG.
+    #[arg(long, value_name = "OUT.png")]
+    plot: Option<PathBuf>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which file is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Npz,
+    Npy,
+}
+
+impl Args {
+    fn output(&self) -> Result<Option<Output>> {
+        let Some(path) = &self.output else { return Ok(None) };
+        let kind = match path.extension().and_then(|e| e.to_str()) {
+            Some("npz") => Output::Npz,
+            Some("npy") => Output::Npy,
+            _ => {
+                return Err(Error::invalid("output", format!("{}; its name must end in .npz or .npy", path.display())));
+            }
+        };
+        writable(path)?;
+        Ok(Some(kind))
+    }
+
+    fn likelihood_options(&self) -> Result<LikelihoodOptions> {
+        let method = match (self.method, self.tolerance) {
+            (MethodName::Exact, None) => Method::Exact,
+            (MethodName::Gridded, Some(tolerance)) => Method::Gridded { tolerance },
+            (MethodName::Exact, Some(_)) => {
+                return Err(Error::invalid("tolerance", "the exact method has none; use --method gridded"));
+            }
+            (MethodName::Gridded, None) => {
+                return Err(Error::invalid("tolerance", "missing; say how exact it must be, such as --tolerance 1e-3"));
+            }
+        };
+        Ok(LikelihoodOptions {
+            method,
+            log_intensity_floor: (self.log_intensity_floor == Floor::Reference).then_some(REFERENCE_FLOOR),
+            time_bin_size: self.time_bin_size,
+            chunk_bins: self.chunk_bins,
+        })
+    }
+
+    fn fit_options(&self, session: &Session) -> FitOptions {
+        let defaults = FitOptions::default();
+        let choose = |asked: Option<f64>, held: &Option<Vec<f64>>, default: Bandwidth| match (asked, held.as_deref()) {
+            (Some(std), _) => Bandwidth::from(std),
+            (None, Some([one])) => Bandwidth::from(*one),
+            (None, Some(many)) => Bandwidth::from(many.to_vec()),
+            (None, None) => default,
+        };
+        FitOptions {
+            position_std: choose(self.position_std, &session.position_std, defaults.position_std),
+            waveform_std: choose(self.waveform_std, &session.waveform_std, defaults.waveform_std),
+            weights: session.weights.clone(),
+        }
+    }
+
+    /// Everything that the numbers depend on, as a text. How they are cut into chunks is not part of it.
+    fn signature(&self, device: &Device, fit: &FitOptions, options: &LikelihoodOptions) -> String {
+        let likelihood = LikelihoodOptions { chunk_bins: None, ..options.clone() };
+        // Any number of threads makes the same numbers.
+        let device = if matches!(device, Device::Cpu(_)) { "cpu" } else { device.name() };
+        format!(
+            "{} {device} local {} {fit:?} {likelihood:?} {:?}",
+            env!("CARGO_PKG_VERSION"),
+            self.local,
+            self.bin_edges
+        )
+    }
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+#[derive(Default)]
+struct Timing {
+    read_ms: f64,
+    fit_ms: f64,
+    report: RunReport,
+    state_space_ms: f64,
+    write_ms: f64,
+}
+
+/// Where the log likelihood is, once it is computed.
+enum Computed {
+    Memory(Vec<f32>),
+    File(NpyRows),
+}
+
+/// What the state space found.
+struct Decoded {
+    /// Probability of position (T × P), where it is to be written.
+    posterior: Vec<f32>,
+    states: Vec<String>,
+    state_probability: Array2<f32>,
+    map: Vec<u32>,
+    mean_position: Array2<f64>,
+    log_evidence: f64,
+    plan: StatePlan,
+}
+
+/// What is decoded, and with what.
+struct Job<'a> {
+    args: &'a Args,
+    session: &'a Session,
+    device: &'a Device,
+    model: &'a EncodingModel,
+    bins: &'a TimeBins,
+    options: LikelihoodOptions,
+    signature: u64,
+    /// Bytes of host memory that may be used, where that is limited.
+    host_limit: Option<u64>,
+}
+
+/// Either likelihood.
+enum Planned {
+    NonLocal(Box<Likelihood>),
+    Local(Box<LocalLikelihood>),
+}
+
+impl Planned {
+    fn plan(&self) -> &LikelihoodPlan {
+        match self {
+            Self::NonLocal(l) => l.plan(),
+            Self::Local(l) => l.plan(),
+        }
+    }
+}
+
+/// Watches a job with a progress bar.
+fn watched<T>(message: &'static str, work: impl FnOnce(&Control<'_>) -> Result<T>) -> Result<T> {
+    let bar = progress();
+    bar.set_message(message);
+    let watch = |done: u64, total: u64| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let result = work(&Control { cancel: interrupt(), progress: Some(&watch), ..Control::default() });
+    bar.finish_and_clear();
+    result
+}
+
+impl Job<'_> {
+    fn local(&self) -> Result<LocalLikelihood> {
+        let Some(truth) = &self.session.decode_trajectory else {
+            let path = self.args.data.clone().unwrap_or_default();
+            let why = "has no array \"decode_position\", which says where the animal was; a local likelihood needs it";
+            return Err(Error::file(path, why));
+        };
+        let options = LikelihoodOptions { method: Method::Exact, chunk_bins: None, ..self.options.clone() };
+        LocalLikelihood::new(self.device, self.model, self.bins, &self.session.decoding, truth, &options)
+    }
+
+    fn planned(&self) -> Result<Planned> {
+        if self.args.local {
+            return Ok(Planned::Local(Box::new(self.local()?)));
+        }
+        let likelihood = Likelihood::new(self.device, self.model, self.bins, &self.session.decoding, &self.options)?;
+        Ok(Planned::NonLocal(Box::new(likelihood)))
+    }
+
+    fn space(&self) -> Result<StateSpace> {
+        StateSpace::of_model(self.args.model, &self.session.environment, self.args.movement_var)
+    }
+
+    fn state_options(&self, held: u64) -> StateOptions {
+        StateOptions { memory_budget: self.host_limit.map(|limit| limit.saturating_sub(held)), ..Default::default() }
+    }
+
+    /// Computes the log likelihood, and writes it where it is streamed. Also the row that a file went on from.
+    fn likelihood(
+        &self,
+        planned: &mut Planned,
+        output: Option<Output>,
+        differences: &mut [(&str, Difference<'_>)],
+        figure: &mut Option<Reduced>,
+    ) -> Result<(Computed, RunReport, usize)> {
+        let (rows, columns) = (planned.plan().n_time, planned.plan().n_bins);
+        let mut stream = match (&self.args.output, output) {
+            (Some(path), Some(Output::Npy)) => Some(NpyStream::open(path, rows, columns, self.signature)?),
+            _ => None,
+        };
+        let from = stream.as_ref().map_or(0, NpyStream::done);
+        if let (1.., Some(path)) = (from, &self.args.output) {
+            say(&format!("resumed: {from} of {rows} time bins are in {}.partial", path.display()));
+        }
+        let mut memory = Vec::new();
+        if stream.is_none() {
+            let bytes = 4 * rows as u64 * columns as u64;
+            let what = "the log likelihood; with --output NAME.npy it is streamed".to_owned();
+            memory.try_reserve_exact(rows * columns).map_err(|_| Error::OutOfMemory { bytes, what })?;
+        }
+        let mut take = |first: usize, values: &[f32]| {
+            for (_, difference) in &mut *differences {
+                difference.add(first, values);
+            }
+            if let Some(figure) = figure {
+                let table = ArrayView2::from_shape((values.len() / columns, columns), values);
+                figure.add_log_likelihood(first, table.map_err(|e| Error::Internal(e.to_string()))?)?;
+            }
+            match &mut stream {
+                Some(stream) => stream.append(values),
+                None => {
+                    memory.extend_from_slice(values);
+                    Ok(())
+                }
+            }
+        };
+        let report = watched("time bins", |control| match planned {
+            Planned::NonLocal(l) => l.run(from, control, &mut take),
+            Planned::Local(l) => {
+                let (values, report) = l.run(control)?;
+                take(from, &values[from..])?;
+                Ok(report)
+            }
+        })?;
+        let Some(stream) = stream else { return Ok((Computed::Memory(memory), report, 0)) };
+        stream.finish()?;
+        let path = self.args.output.as_deref().unwrap_or(Path::new(""));
+        let mut file = NpyRows::open(path)?;
+        // What an earlier run left was not compared or drawn.
+        let mut part = Vec::new();
+        for first in (0..from).step_by(1 << 12) {
+            let last = from.min(first + (1 << 12));
+            part.resize((last - first) * columns, 0.0);
+            file.read(first..last, &mut part)?;
+            for (_, difference) in &mut *differences {
+                difference.add(first, &part);
+            }
+            if let Some(figure) = figure {
+                let table = ArrayView2::from_shape((last - first, columns), &part);
+                figure.add_log_likelihood(first, table.map_err(|e| Error::Internal(e.to_string()))?)?;
+            }
+        }
+        Ok((Computed::File(file), report, from))
+    }
+
+    /// The smoothed posterior.
+    fn state_space(&self, computed: &mut Computed, keep: bool, figure: &mut Option<Reduced>) -> Result<Decoded> {
+        let space = self.space()?;
+        let local = match space.needs(Observation::Local) {
+            true => Some(watched("local likelihood", |control| self.local()?.run(control))?.0),
+            false => None,
+        };
+        let no_spike = match space.needs(Observation::NoSpike) {
+            true => Some(no_spike_log_likelihood(&self.session.decoding, self.bins, NO_SPIKE_RATE)?),
+            false => None,
+        };
+        let (rows, columns) = (self.bins.len(), space.n_bins());
+        let mut in_memory;
+        let (source, held): (&mut dyn LogLikelihood, u64) = match computed {
+            Computed::Memory(values) => {
+                in_memory = Rows::new(values, columns)?;
+                (&mut in_memory, 4 * values.len() as u64)
+            }
+            Computed::File(file) => (file, 0),
+        };
+        let kept = if keep { rows * columns } else { 0 };
+        let mut posterior: Vec<f32> = Vec::new();
+        let oom = |_| Error::OutOfMemory { bytes: 4 * kept as u64, what: "the posterior".into() };
+        posterior.try_reserve_exact(kept).map_err(oom)?;
+        posterior.resize(kept, 0.0);
+        let states: Vec<String> = space.states().iter().map(|s| s.name.clone()).collect();
+        let mut probability = Array2::zeros((rows, states.len()));
+        let mut map = vec![0; rows];
+        let mut mean = Array2::zeros((rows, space.centers().ncols()));
+        let placed: Vec<_> = space
+            .states()
+            .iter()
+            .zip(space.ranges())
+            .filter(|(s, _)| s.observation == Observation::NonLocal)
+            .map(|(_, range)| range.clone())
+            .collect();
+        let mut data = Observed::new(source);
+        (data.local, data.no_spike) = (local.as_deref(), no_spike.as_deref());
+        let mut position = Vec::new();
+        let options = self.state_options(held + 4 * kept as u64);
+        let summary = watched("posterior", |control| {
+            space.smooth(&mut data, &options, control, &mut |chunk| {
+                let at = chunk.rows.clone();
+                let shape = |n: usize| (at.len(), n);
+                let view =
+                    |values, n| ArrayView2::from_shape(shape(n), values).map_err(|e| Error::Internal(e.to_string()));
+                let table = view(chunk.state_probability, states.len())?;
+                probability.slice_mut(ndarray::s![at.clone(), ..]).assign(&table);
+                map[at.clone()].copy_from_slice(chunk.most_probable_bin);
+                let means = ArrayView2::from_shape(shape(mean.ncols()), chunk.mean_position);
+                let means = means.map_err(|e| Error::Internal(e.to_string()))?;
+                mean.slice_mut(ndarray::s![at.clone(), ..]).assign(&means);
+                if figure.is_none() && !keep {
+                    return Ok(());
+                }
+                position.clear();
+                for row in chunk.posterior.chunks_exact(space.n_state_bins()) {
+                    position.extend((0..columns).map(|p| placed.iter().map(|r| row[r.start + p]).sum::<f32>()));
+                }
+                if keep {
+                    posterior[at.start * columns..at.end * columns].copy_from_slice(&position);
+                }
+                if let Some(figure) = figure {
+                    figure.add_posterior(at.start, view(&position, columns)?)?;
+                    if states.len() > 1 {
+                        figure.add_states(at.start, table)?;
+                    }
+                }
+                Ok(())
+            })
+        })?;
+        Ok(Decoded {
+            posterior,
+            states,
+            state_probability: probability,
+            map,
+            mean_position: mean,
+            log_evidence: summary.log_evidence,
+            plan: summary.plan,
+        })
+    }
+}
+
+/// The most resident memory of this process so far, where the system says it.
+fn resident_peak() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let started = Instant::now();
+    interrupt();
+    let mut options = args.likelihood_options()?;
+    let output = args.output()?;
+    if let Some(path) = &args.plot {
+        writable(path)?;
+    }
+    if let Some(threads) = args.device.threads.filter(|n| *n > 0) {
+        // What runs beside the device; a pool that is there already stays.
+        _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
+    let session = match &args.data {
+        Some(path) => Session::read(path, args.sort_spikes)?,
+        None => Session::bundled()?,
+    };
+    let edges = match args.bin_edges {
+        Edges::HalfOpen => BinEdges::HalfOpen,
+        Edges::Reference => BinEdges::Reference,
+    };
+    let bins = TimeBins::new(session.time.clone(), edges, args.time_bin_size)?;
+    let mut timing = Timing { read_ms: ms(started), ..Timing::default() };
+    let device = args.device.open()?;
+    announce(&device);
+
+    let fitting = Instant::now();
+    let fit = args.fit_options(&session);
+    let model = EncodingModel::fit(&session.trajectory, &session.encoding, &session.environment, &fit)?;
+    timing.fit_ms = ms(fitting);
+    let mut signature = session.fingerprint();
+    signature.text(&args.signature(&device, &fit, &options));
+    let host_limit = match (&device, &args.device.memory_budget) {
+        (Device::Cpu(_), _) | (_, Some(_)) => Some(device.stats().memory.budget_bytes),
+        _ => None,
+    };
+    options.chunk_bins = args.chunk_bins;
+    let mut job = Job {
+        args,
+        session: &session,
+        device: &device,
+        model: &model,
+        bins: &bins,
+        options,
+        signature: signature.value(),
+        host_limit,
+    };
+    let mut planned = job.planned()?;
+    let with_states = !args.local && !args.likelihood_only;
+    // What is held beside the likelihood's own memory, and beside the state space's.
+    let table = planned.plan().output_bytes;
+    let held = if output == Some(Output::Npy) { 0 } else { table };
+    let kept = if with_states && output == Some(Output::Npz) { table } else { 0 };
+    let needed = |plan: &LikelihoodPlan| plan.device_bytes + plan.host_bytes + held;
+    if let Some(limit) = host_limit {
+        // The device's budget alone was looked at when the chunks were chosen.
+        while needed(planned.plan()) > limit
+            && !args.local
+            && args.chunk_bins.is_none()
+            && planned.plan().chunk_bins > 1
+        {
+            job.options.chunk_bins = Some(planned.plan().chunk_bins.div_ceil(2));
+            planned = job.planned()?;
+        }
+        let needed = needed(planned.plan());
+        if needed > limit {
+            let (largest, bytes) = if held > planned.plan().device_bytes {
+                ("log_likelihood, which --output NAME.npy would stream", held)
+            } else {
+                ("the likelihood's chunks", planned.plan().device_bytes)
+            };
+            return Err(Error::OverBudget {
+                needed,
+                in_use: 0,
+                limit,
+                tensor: largest.into(),
+                tensor_bytes: bytes,
+                least: Some(needed),
+            });
+        }
+    }
+    let plan = planned.plan().clone();
+    let states = match with_states {
+        true => Some(job.space()?.plan(plan.n_time, Task::Smooth, &job.state_options(held + kept))?),
+        false => None,
+    };
+    let likelihood_bytes = needed(&plan);
+    let state_bytes = states.map_or(0, |s| s.peak_bytes() + held + kept);
+    let planned_bytes = likelihood_bytes.max(state_bytes);
+    if args.plan {
+        return say_plan(args, &device, &session, &plan, states.as_ref(), planned_bytes);
+    }
+
+    let mut known: Vec<(&str, Difference<'_>)> = match args.local {
+        true => vec![("reference_local_log_likelihood", session.reference_local_log_likelihood.as_ref())],
+        false => vec![
+            ("exact_log_likelihood", session.exact_log_likelihood.as_ref()),
+            ("reference_log_likelihood", session.reference_log_likelihood.as_ref()),
+        ],
+    }
+    .into_iter()
+    .filter_map(|(name, table)| Some((name, Difference::from(table?))))
+    .collect();
+    let mut figure = args.plot.as_ref().map(|_| Reduced::new(&session.environment, &bins));
+    let of_likelihood = &mut if with_states { None } else { figure.take() };
+    let (mut computed, report, resumed_from) = job.likelihood(&mut planned, output, &mut known, of_likelihood)?;
+    if !with_states {
+        figure = of_likelihood.take();
+    }
+    timing.report = report;
+    drop(planned);
+    device.trim();
+
+    let stated = Instant::now();
+    let decoded = match with_states {
+        true => {
+            if let Some(reduced) = figure.take() {
+                let space = job.space()?;
+                let names: Vec<&str> = space.states().iter().map(|s| s.name.as_str()).collect();
+                figure = Some(if names.len() > 1 { reduced.with_states(&names) } else { reduced });
+            }
+            Some(job.state_space(&mut computed, output == Some(Output::Npz), &mut figure)?)
+        }
+        false => None,
+    };
+    timing.state_space_ms = if with_states { ms(stated) } else { 0.0 };
+
+    let map = match (&decoded, &mut computed) {
+        (Some(d), _) => Some(d.map.clone()),
+        (None, _) if args.local => None,
+        (None, Computed::Memory(values)) => Some(most_likely_bins(values, plan.n_bins)?),
+        (None, Computed::File(file)) => Some(most_likely_of_file(file)?),
+    };
+    let interior = session.environment.interior();
+    let positions = map
+        .as_ref()
+        .map(|bins| Array2::from_shape_fn((bins.len(), interior.ncols()), |(t, k)| interior[[bins[t] as usize, k]]));
+    let error = match (&session.decode_trajectory, &positions) {
+        (Some(truth), Some(positions)) => PositionError::of(truth, bins.time(), positions.view()),
+        _ => None,
+    };
+
+    let writing = Instant::now();
+    if let (Some(path), Some(Output::Npz), Computed::Memory(values)) = (&args.output, output, &computed) {
+        write(path, &session, &plan, values, decoded.as_ref(), positions.as_ref())?;
+    }
+    if let (Some(path), Some(reduced)) = (&args.plot, &figure) {
+        draw(args, &session, reduced, positions.as_ref(), error.as_ref(), path)?;
+    }
+    timing.write_ms = ms(writing);
+
+    let peak_bytes = report.peak_bytes;
+    let budget_bytes = device.stats().memory.budget_bytes;
+    let state_names = decoded.as_ref().map(|d| {
+        let means = d.state_probability.mean_axis(ndarray::Axis(0)).unwrap_or_default();
+        d.states.iter().cloned().zip(means).collect::<Vec<(String, f32)>>()
+    });
+    let what_of = if with_states {
+        "the most probable bin of the smoothed posterior"
+    } else {
+        "the most likely bin of each time bin"
+    };
+    if args.json {
+        let difference = |name: &str| known.iter().find(|(n, _)| *n == name).map(|(_, d)| d);
+        let compared: serde_json::Map<String, Value> = known
+            .iter()
+            .map(|(name, d)| ((*name).to_owned(), json!({"max_abs": d.max(), "median_abs": d.median()})))
+            .collect();
+        let main = difference(if args.local { "reference_local_log_likelihood" } else { "exact_log_likelihood" });
+        return print_json(&json!({
+            "device": device.name(),
+            "method": method_name(&plan),
+            "grid": plan.grid,
+            "local": args.local,
+            "model": with_states.then(|| args.model.name()),
+            "n_time": plan.n_time,
+            "n_bins": plan.n_bins,
+            "n_spikes": plan.n_spikes,
+            "n_encoding_spikes": plan.n_encoding_spikes,
+            "median_error_cm": error.map(|e| e.median_cm),
+            "error_of": error.map(|_| what_of),
+            "error_n_time": error.map(|e| e.n_time),
+            "max_abs_difference": main.and_then(Difference::max),
+            "differences": compared,
+            "log_evidence": decoded.as_ref().map(|d| d.log_evidence),
+            "states": state_names.map(|list| {
+                list.into_iter().map(|(name, p)| json!({"name": name, "mean_probability": p})).collect::<Vec<_>>()
+            }),
+            "resumed_from": (resumed_from > 0).then_some(resumed_from),
+            "timing": {
+                "read_ms": timing.read_ms,
+                "fit_ms": timing.fit_ms,
+                "warmup_ms": report.warmup_ms,
+                "first_ms": report.first_ms,
+                "likelihood_ms": report.likelihood_ms,
+                "state_space_ms": timing.state_space_ms,
+                "write_ms": timing.write_ms,
+                "total_ms": ms(started),
+            },
+            "memory": {
+                "planned_bytes": plan.device_bytes,
+                "peak_bytes": peak_bytes,
+                "budget_bytes": budget_bytes,
+                "planned_with_host_bytes": planned_bytes,
+                "resident_peak_bytes": resident_peak(),
+            },
+            "plan": {"likelihood": plan, "state_space": decoded.as_ref().map(|d| d.plan)},
+            "files": args.output.iter().chain(&args.plot).map(|p| p.display().to_string()).collect::<Vec<_>>(),
+        }));
+    }
+
+    let mut text = described(&session, &plan);
+    text += &format!(
+        "{} likelihood: {}; {} of {} time bins\n",
+        if args.local { "local" } else { "non-local" },
+        method_text(args, &plan),
+        plural(plan.chunks, "chunk"),
+        plan.chunk_bins
+    );
+    if let Some(d) = &decoded {
+        text += &format!("state space: {}, smoothed; log evidence {:.3}\n", args.model.name(), d.log_evidence);
+    }
+    if let Some(list) = state_names.filter(|list| list.len() > 1) {
+        let parts: Vec<String> =
+            list.iter().map(|(name, p)| format!("{name} {:.1} %", 100.0 * f64::from(*p))).collect();
+        text += &format!("states: {} of the time\n", parts.join(", "));
+    }
+    match error {
+        Some(e) => {
+            let (cm, n, all) = (e.median_cm, e.n_time, plan.n_time);
+            text +=
+                &format!("error: median {cm:.2} cm, {what_of} against the true position in {n} of {all} time bins\n");
+        }
+        None if args.local => {}
+        None => text += "error: not known, since the session does not hold the true position\n",
+    }
+    for (name, d) in &known {
+        let (Some(max), Some(median)) = (d.max(), d.median()) else { continue };
+        text += &format!("beside {name}: at most {max:.2e} nats apart, median {median:.2e}\n");
+    }
+    text += &format!(
+        "time: {:.0} ms to read, {:.0} to fit, {:.0} to warm up, {:.0} for the likelihood, {:.0} for the state space, \
+         {:.0} to write\n",
+        timing.read_ms, timing.fit_ms, report.warmup_ms, report.likelihood_ms, timing.state_space_ms, timing.write_ms
+    );
+    let size = spikewave::bytes;
+    text += &format!(
+        "memory: {} planned on the device, {} at its peak, of {}\n",
+        size(plan.device_bytes),
+        size(peak_bytes),
+        size(budget_bytes)
+    );
+    for (what, path) in [("output", &args.output), ("picture", &args.plot)] {
+        if let Some(path) = path {
+            text += &format!("{what}: {}\n", path.display());
+        }
+    }
+    print(&text)
+}
+
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn method_name(plan: &LikelihoodPlan) -> &'static str {
+    match plan.method {
+        Method::Exact => "exact",
+        Method::Gridded { .. } => "gridded",
+    }
+}
+
+/// Which method runs, and how right it is.
+fn method_text(args: &Args, plan: &LikelihoodPlan) -> String {
+    match (plan.method, &plan.grid) {
+        (Method::Gridded { tolerance }, Some(grid)) => format!(
+            "gridded to {tolerance} nats (splines of order {}, {} nodes a standard deviation; {:.1e} nats off at most in {})",
+            grid.order,
+            grid.nodes_per_std,
+            grid.error,
+            plural(grid.samples, "sampled spike")
+        ),
+        (Method::Gridded { tolerance }, None) => format!("gridded to {tolerance} nats"),
+        (Method::Exact, _) if args.method == MethodName::Gridded => {
+            "exact, since no grid keeps to the tolerance".into()
+        }
+        (Method::Exact, _) => "exact".into(),
+    }
+}
+
+/// What is decoded from what.
+fn described(session: &Session, plan: &LikelihoodPlan) -> String {
+    let seconds = session.time[session.time.len() - 1] - session.time[0];
+    format!(
+        "{} ({seconds:.3} s) × {}: {} of {} decoded from {}\n",
+        plural(plan.n_time, "time bin"),
+        plural(plan.n_bins, "place bin"),
+        plural(plan.n_spikes, "spike"),
+        plural(session.encoding.len(), "electrode"),
+        plural(plan.n_encoding_spikes, "encoding spike")
+    )
+}
+
+/// Prints the plan.
+fn say_plan(
+    args: &Args,
+    device: &Device,
+    session: &Session,
+    plan: &LikelihoodPlan,
+    states: Option<&StatePlan>,
+    planned_bytes: u64,
+) -> Result<()> {
+    if args.json {
+        return print_json(&json!({
+            "device": device.name(),
+            "method": method_name(plan),
+            "likelihood": plan,
+            "state_space": states,
+            "planned_bytes": planned_bytes,
+        }));
+    }
+    let size = spikewave::bytes;
+    let mut text = described(session, plan);
+    text += &format!(
+        "likelihood: {}; {} of {} time bins and at most {}, {} kernel dispatches each; {:.3e} operations in all\n",
+        method_text(args, plan),
+        plural(plan.chunks, "chunk"),
+        plan.chunk_bins,
+        plural(plan.chunk_spikes, "spike"),
+        plan.dispatches,
+        plan.operations
+    );
+    text += &format!(
+        "memory: {} on the device of {}, {} beside it, {} of results\n",
+        size(plan.device_bytes),
+        size(plan.budget_bytes),
+        size(plan.host_bytes),
+        size(plan.output_bytes)
+    );
+    if let Some(s) = states {
+        let (chunks, rows) = (plural(s.chunks, "chunk"), s.chunk_rows);
+        text +=
+            &format!("state space: {}; {chunks} of {rows} time bins; {}\n", args.model.name(), size(s.peak_bytes()));
+    }
+    text += &format!("in all: {} at most\n", size(planned_bytes));
+    print(&text)
+}
+
+/// The most likely bin of every row of a file.
+fn most_likely_of_file(file: &mut NpyRows) -> Result<Vec<u32>> {
+    let (rows, columns) = file.shape();
+    let mut all = Vec::with_capacity(rows);
+    let mut part = Vec::new();
+    for first in (0..rows).step_by(1 << 12) {
+        let last = rows.min(first + (1 << 12));
+        part.resize((last - first) * columns, 0.0);
+        file.read(first..last, &mut part)?;
+        all.extend(most_likely_bins(&part, columns)?);
+    }
+    Ok(all)
+}
+
+/// Writes the NPZ file.
+fn write(
+    path: &Path,
+    session: &Session,
+    plan: &LikelihoodPlan,
+    log_likelihood: &[f32],
+    decoded: Option<&Decoded>,
+    positions: Option<&Array2<f64>>,
+) -> Result<()> {
+    npz::write(path, |file| {
+        file.array("time", &[session.time.len()], &session.time)?;
+        file.array("log_likelihood", &[plan.n_time, plan.n_bins], log_likelihood)?;
+        if let Some(d) = decoded {
+            file.array("acausal_posterior", &[plan.n_time, plan.n_bins], &d.posterior)?;
+            file.ndarray("acausal_state_probabilities", &d.state_probability)?;
+            file.ndarray("mean_position", &d.mean_position)?;
+            file.array("log_evidence", &[], &[d.log_evidence])?;
+        }
+        if let Some(positions) = positions {
+            file.ndarray("place_bin_centers", &session.environment.interior())?;
+            file.ndarray("map_position", positions)?;
+        }
+        Ok(())
+    })
+}
+
+/// Draws the picture.
+fn draw(
+    args: &Args,
+    session: &Session,
+    reduced: &Reduced,
+    positions: Option<&Array2<f64>>,
+    error: Option<&PositionError>,
+    path: &Path,
+) -> Result<()> {
+    let name = match &args.data {
+        Some(path) => path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+        None => "Simulated session".into(),
+    };
+    let title = match error {
+        Some(e) => format!("{name}: median error {:.1} cm", e.median_cm),
+        None => name,
+    };
+    let what =
+        if args.likelihood_only { "normalised likelihood".into() } else { format!("model {}", args.model.name()) };
+    let figure = DecodeFigure {
+        title,
+        subtitle: format!("{} electrodes, unsorted spikes; {what}", session.decoding.len()),
+        spikes: session.decoding.iter().map(Spikes::times).collect(),
+        posterior: reduced,
+        position: session.decode_trajectory.as_ref().map(|truth| Curve {
+            name: "true position".into(),
+            times: truth.time(),
+            positions: truth.position().view(),
+        }),
+        decoded: positions.map(|p| Curve { name: "decoded".into(), times: &session.time, positions: p.view() }),
+    };
+    plot::session(&figure, path)
+}
