@@ -29,10 +29,8 @@ const SCALE: f64 = 0.849_321_800_288_019_2;
 const CHUNK_BYTES: u64 = 64 << 20;
 /// Spikes that a tile of the kernels holds; a chunk has room for one of them at least.
 pub(super) const LEAST_SPIKES: usize = 128;
-/// Decoding spikes on which a grid is compared with the exact method: as many as the least chunk holds.
-const SAMPLES: usize = LEAST_SPIKES;
-/// The part of the tolerance that samples may take: spikes that were not sampled may be worse.
-const SHARE: f64 = 0.5;
+/// Decoding spikes on which a grid is compared with the exact method, about.
+const SAMPLES: usize = 4 * LEAST_SPIKES;
 
 /// ln 1e-15: the reference's floor of a log intensity.
 pub const REFERENCE_FLOOR: f64 = -34.538_776_394_910_684;
@@ -64,6 +62,9 @@ pub struct LikelihoodOptions {
     pub time_bin_size: Option<f64>,
     /// The most time bins of a chunk; by default as many as fit the budget, up to 64 MiB of results.
     pub chunk_bins: Option<usize>,
+    /// Bytes of host memory that the caller will hold beside, such as the whole result. On the native path, where device
+    /// and host memory are the same, they leave less of the budget for chunks.
+    pub reserved_bytes: u64,
 }
 
 /// The grid of the gridded method, and how right it is.
@@ -182,7 +183,8 @@ fn along_track(e: &EncodingElectrode, position_std: &[f64]) -> Vec<usize> {
         // Cells of two standard deviations along a Z-order curve; the sort is stable, so that ties keep their order.
         let cell = |i: usize, k: usize| (e.positions()[[i, k]] / (2.0 * position_std[k])).floor() as i64;
         let curve = |i: usize| {
-            let (x, y) = ((cell(i, 0) + (1 << 30)) as u64, (cell(i, 1) + (1 << 30)) as u64);
+            let positive = |k| cell(i, k).saturating_add(1 << 30) as u64;
+            let (x, y) = (positive(0), positive(1));
             (0..32).fold(0u64, |z, b| z | (x >> b & 1) << (2 * b) | (y >> b & 1) << (2 * b + 1))
         };
         order.sort_by_cached_key(|i| curve(*i));
@@ -216,7 +218,7 @@ pub(super) fn place(model: &EncodingModel, bins: &TimeBins, spikes: &[Spikes]) -
     let mut rank = vec![0u32; spikes.len()];
     let order = model.canonical_order();
     for pair in order.windows(2) {
-        let same = model.electrodes()[pair[0]] == model.electrodes()[pair[1]];
+        let same = model.electrodes()[pair[0]].same_contents(&model.electrodes()[pair[1]]);
         rank[pair[1]] = rank[pair[0]] + u32::from(!same);
     }
     let mut placed = Vec::with_capacity(spikes.iter().map(Spikes::len).sum());
@@ -312,20 +314,19 @@ impl Likelihood {
             Method::Exact => (None, 0),
             Method::Gridded { tolerance } => choose_grid(device, &content, &placed, &marks, tolerance)?,
         };
+        // What is there beside chunks, all from the same budget where there is no other memory.
+        let tables = marks.iter().map(|m| m.len() * 4).sum::<usize>() + size_of_val(&placed[..]) + size_of_val(&offsets[..]);
+        let beside = Beside::new(device, tables as u64 + options.reserved_bytes);
         let spec = grid.map(|g| GridSpec { order: g.order, per_sigma: g.nodes_per_std });
-        let (recording, kde, chunk) = fit_to_budget(device, &content, &offsets, options.chunk_bins, spec)?;
+        let (recording, kde, chunk) = fit_to_budget(device, &content, &offsets, (options.chunk_bins, spec), beside)?;
         let counts: Vec<usize> = model.electrodes().iter().map(EncodingElectrode::len).collect();
         let mut pairs = 0.0;
         for p in &placed {
             pairs += counts[p.electrode as usize] as f64;
         }
-        let host = marks.iter().map(|m| m.len() * 4).sum::<usize>()
-            + size_of_val(&placed[..])
-            + size_of_val(&offsets[..])
-            + chunk.rows * n_bins * 4;
         let device_plan = recording.plan();
-        // The recording keeps what it uploads.
-        let host = host as u64 + device_plan.role_bytes(Role::Constant);
+        // The recording keeps what it uploads, and a run hands out its rows.
+        let host = tables as u64 + device_plan.role_bytes(Role::Constant) + (chunk.rows * n_bins * 4) as u64;
         let mut likelihood = Self {
             plan: LikelihoodPlan {
                 method: if grid.is_some() { options.method } else { Method::Exact },
@@ -413,12 +414,13 @@ impl Likelihood {
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<RunReport> {
         let started = Instant::now();
+        control.check(started)?;
         self.prepare()?;
         let mut report = RunReport { warmup_ms: started.elapsed().as_secs_f64() * 1e3, ..RunReport::default() };
         let Some(mut prepared) = self.prepared.take() else {
             return Err(Error::Internal("a prepared likelihood is missing".into()));
         };
-        let result = self.run_chunks(&mut prepared, from_row, control, sink, &mut report);
+        let result = self.run_chunks(&mut prepared, from_row, (control, started), sink, &mut report);
         self.prepared = Some(prepared);
         report.peak_bytes = self.device.stats().memory.peak_bytes;
         result.map(|()| report)
@@ -428,12 +430,11 @@ impl Likelihood {
         &self,
         prepared: &mut Prepared,
         from_row: usize,
-        control: &Control<'_>,
+        (control, started): (&Control<'_>, Instant),
         sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         report: &mut RunReport,
     ) -> Result<()> {
         let (n_bins, total) = (self.plan.n_bins, self.plan.n_time);
-        let started = Instant::now();
         let mut carry: Option<Vec<f32>> = None;
         // Marks of a run and the number of spikes of each electrode, reused.
         let mut marks: Vec<Vec<f32>> = vec![Vec::new(); self.dims.len()];
@@ -458,8 +459,7 @@ impl Likelihood {
                 let part = (end - first) as u64 * done / of.max(1);
                 control.report(first as u64 + part, total as u64);
             };
-            let inner = Control { cancel: control.cancel.clone(), progress: Some(&within), ..Control::default() };
-            let outputs = prepared.run(&inputs.feeds(), &inner)?;
+            let outputs = prepared.run(&inputs.feeds(), &control.rest(started, &within))?;
             let rows = &outputs.get(self.kde.log_likelihood)?[..(end - first) * n_bins];
             if report.chunks == 0 {
                 report.first_ms = began.elapsed().as_secs_f64() * 1e3;
@@ -578,8 +578,20 @@ pub(super) fn check(options: &LikelihoodOptions) -> Result<()> {
     Ok(())
 }
 
-/// The cheapest grid that keeps log intensities within half of the tolerance on samples of the decoding spikes, `None` if
-/// none does; and the device memory that the choice took.
+/// Samples of the decoding spikes, evenly over time from each electrode: from every one at least one, if there is room.
+fn samples<'a>(placed: &'a [Placed], electrodes: usize) -> Vec<&'a Placed> {
+    let mut of: Vec<Vec<&'a Placed>> = vec![Vec::new(); electrodes];
+    placed.iter().for_each(|p| of[p.electrode as usize].push(p));
+    let each = (SAMPLES / of.iter().filter(|x| !x.is_empty()).count().max(1)).max(1);
+    let spread = |x: &Vec<&'a Placed>| {
+        let n = each.min(x.len());
+        (0..n).map(|i| x[i * x.len() / n]).collect::<Vec<_>>()
+    };
+    of.iter().flat_map(spread).collect()
+}
+
+/// The first grid that is within the tolerance on samples of the decoding spikes, `None` if none is; and the device memory
+/// that the choice took. A grid is chosen for its error at any depth (see [`GridSpec::for_tolerance`]): samples prove it.
 fn choose_grid(
     device: &Device,
     content: &Content,
@@ -587,37 +599,54 @@ fn choose_grid(
     marks: &[Vec<f32>],
     tolerance: f64,
 ) -> Result<(Option<GridReport>, u64)> {
-    let step = placed.len().div_ceil(SAMPLES).max(1);
-    let samples: Vec<&Placed> = placed.iter().step_by(step).collect();
-    let rows = samples.len().max(1);
-    // A time bin for each sample, whose log likelihood is then the sample's log intensity.
-    let mut of_electrode: Vec<Vec<f32>> = vec![Vec::new(); marks.len()];
-    let mut order = Vec::with_capacity(samples.len());
-    for p in &samples {
-        let (e, dims) = (p.electrode as usize, content.dims[p.electrode as usize]);
-        order.push([p.electrode, (of_electrode[e].len() / dims) as u32]);
-        of_electrode[e].extend_from_slice(&marks[e][p.spike as usize * dims..][..dims]);
-    }
-    let slices: Vec<&[f32]> = of_electrode.iter().map(Vec::as_slice).collect();
-    let offsets: Vec<u32> = (0..=rows as u32).map(|t| t.min(samples.len() as u32)).collect();
-    let nothing = vec![0.0; content.baseline.len()];
+    let samples = samples(placed, marks.len());
     let mut peak = 0;
+    // A time bin for each sample, whose log likelihood is then the sample's log intensity.
+    let nothing = vec![0.0; content.baseline.len()];
     let mut intensities = |spec: Option<GridSpec>| -> Result<Vec<f32>> {
-        let capacity = KdeCapacity { spikes: LEAST_SPIKES, rows };
+        let capacity = KdeCapacity { spikes: LEAST_SPIKES, rows: LEAST_SPIKES };
         let (recording, kde) = content.record(device, capacity, spec, &nothing)?;
-        let inputs = kde.pack(&slices, KdeRows { offsets: &offsets, spikes: &order }, None)?;
-        let outputs = device.prepare(&recording)?.run(&inputs.feeds(), &Control::default())?;
         peak = recording.plan().peak_bytes().max(peak);
+        let mut prepared = device.prepare(&recording)?;
+        let mut out = Vec::with_capacity(samples.len() * nothing.len());
+        for samples in samples.chunks(LEAST_SPIKES) {
+            let mut of_electrode: Vec<Vec<f32>> = vec![Vec::new(); marks.len()];
+            let mut order = Vec::with_capacity(samples.len());
+            for p in samples {
+                let (e, dims) = (p.electrode as usize, content.dims[p.electrode as usize]);
+                order.push([p.electrode, (of_electrode[e].len() / dims) as u32]);
+                of_electrode[e].extend_from_slice(&marks[e][p.spike as usize * dims..][..dims]);
+            }
+            let slices: Vec<&[f32]> = of_electrode.iter().map(Vec::as_slice).collect();
+            let offsets: Vec<u32> = (0..=samples.len() as u32).collect();
+            let inputs = kde.pack(&slices, KdeRows { offsets: &offsets, spikes: &order }, None)?;
+            let outputs = prepared.run(&inputs.feeds(), &Control::default())?;
+            out.extend_from_slice(&outputs.get(kde.log_likelihood)?[..samples.len() * nothing.len()]);
+        }
+        drop(prepared);
         // The grids differ in size: what one leaves is of no use to the next.
         device.trim();
-        Ok(outputs.get(kde.log_likelihood)?.to_vec())
+        Ok(out)
     };
+    let specs = GridSpec::for_tolerance(tolerance, content.position_dims)?;
+    if specs.is_empty() {
+        return Ok((None, 0));
+    }
     let exact = intensities(None)?;
-    for spec in GridSpec::candidates(tolerance, content.position_dims)? {
-        let differences = intensities(Some(spec))?.into_iter().zip(&exact).map(|(a, b)| f64::from((a - b).abs()));
-        let error = differences.fold(0.0, f64::max);
-        log::debug!("grid of order {}, {} nodes a standard deviation: {error:.1e}", spec.order, spec.per_sigma);
-        if error <= SHARE * tolerance {
+    for spec in specs {
+        let gridded = match intensities(Some(spec)) {
+            Ok(gridded) => gridded,
+            // Too large a grid is no way, but exact is.
+            Err(error @ (Error::OverBudget { .. } | Error::Unsupported { .. } | Error::OutOfMemory { .. })) => {
+                log::warn!("{} nodes a standard deviation: {error}", spec.per_sigma);
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        let difference = |(a, b): (f32, &f32)| if a.is_finite() { f64::from((a - b).abs()) } else { f64::INFINITY };
+        let error = gridded.into_iter().zip(&exact).map(difference).fold(0.0, f64::max);
+        log::debug!("order {}, {} nodes a standard deviation: {error:.1e}", spec.order, spec.per_sigma);
+        if error <= tolerance {
             let (order, nodes_per_std) = (spec.order, spec.per_sigma);
             return Ok((Some(GridReport { order, nodes_per_std, error, samples: samples.len() }), peak));
         }
@@ -625,13 +654,35 @@ fn choose_grid(
     Ok((None, peak))
 }
 
+/// Memory that is taken beside a chunk's.
+#[derive(Clone, Copy)]
+pub(super) struct Beside {
+    bytes: u64,
+    native: bool,
+}
+
+impl Beside {
+    pub fn new(device: &Device, bytes: u64) -> Self {
+        let native = device.capabilities().native;
+        Self { bytes: if native { bytes } else { 0 }, native }
+    }
+
+    /// All that counts against the budget: the device's, and on the native path what the recording keeps and the results
+    /// that a run hands out.
+    pub fn with(self, recording: &Recording) -> u64 {
+        let plan = recording.plan();
+        let kept = if self.native { plan.role_bytes(Role::Constant) + plan.output_bytes } else { 0 };
+        plan.peak_bytes() + kept + self.bytes
+    }
+}
+
 /// The largest chunk that fits what is left of the budget.
 fn fit_to_budget(
     device: &Device,
     content: &Content,
     offsets: &[usize],
-    chunk_bins: Option<usize>,
-    spec: Option<GridSpec>,
+    (chunk_bins, spec): (Option<usize>, Option<GridSpec>),
+    beside: Beside,
 ) -> Result<(Recording, Kde, KdeCapacity)> {
     let n_time = offsets.len() - 1;
     let row_bytes = content.bin_constant.len() as u64 * 4;
@@ -642,7 +693,7 @@ fn fit_to_budget(
     let over = |recording: &Recording| {
         let plan = recording.plan();
         let (tensor, tensor_bytes) = plan.largest.clone();
-        let (needed, limit) = (plan.peak_bytes(), capabilities.budget_bytes);
+        let (needed, limit) = (beside.with(recording), capabilities.budget_bytes);
         Error::OverBudget { needed, in_use: used, limit, tensor, tensor_bytes, least: Some(needed + used) }
     };
     let chunk_bytes = CHUNK_BYTES.min(capabilities.max_tensor_bytes);
@@ -657,7 +708,7 @@ fn fit_to_budget(
     loop {
         let (wanted, unsupported) = match record(capacity) {
             Ok((recording, kde)) => {
-                let needed = recording.plan().peak_bytes();
+                let needed = beside.with(&recording);
                 if needed <= budget {
                     return Ok((recording, kde, capacity));
                 }
@@ -678,7 +729,7 @@ fn fit_to_budget(
             None => {
                 let (recording, _) =
                     record(KdeCapacity { spikes: LEAST_SPIKES, rows: 1 }).map_err(|e| unsupported.unwrap_or(e))?;
-                let least = recording.plan().peak_bytes();
+                let least = beside.with(&recording);
                 if least > budget {
                     return Err(over(&recording));
                 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ndarray::{Array2, ArrayView2, Axis, concatenate};
 
-use super::likelihood::{LEAST_SPIKES, Placed, check, log_norm, means, place, scaled, time_factor};
+use super::likelihood::{Beside, LEAST_SPIKES, Placed, check, log_norm, means, place, scaled, time_factor};
 use super::model::MOST_INTENSITY;
 use super::{EPS, EncodingElectrode, EncodingModel, LikelihoodOptions, LikelihoodPlan, Method, RunReport};
 use super::{Spikes, TimeBins, Trajectory};
@@ -113,10 +113,12 @@ impl LocalLikelihood {
         let baseline: Vec<f64> = rates.ground_process_intensity.iter().zip(&rates.occupancy).map(ratio).collect();
 
         let counts: Vec<usize> = model.electrodes().iter().map(EncodingElectrode::len).collect();
-        let (recording, mass, capacity) = fit_mass(device, &electrodes, placed.len())?;
-        let device_plan = recording.plan();
         let floats = points.iter().map(Vec::len).sum::<usize>();
-        let constants_bytes = device_plan.role_bytes(Role::Constant);
+        let tables = (floats * 4 + placed.len() * (size_of::<Placed>() + 8) + bins.len() * 16) as u64;
+        let beside = Beside::new(device, tables + model.local_bytes() + options.reserved_bytes);
+        let (recording, mass, capacity) = fit_mass(device, &electrodes, placed.len(), beside)?;
+        let device_plan = recording.plan();
+        let host = tables + model.local_bytes() + device_plan.role_bytes(Role::Constant) + device_plan.output_bytes;
         let plan = LikelihoodPlan {
             method: options.method,
             grid: None,
@@ -131,8 +133,7 @@ impl LocalLikelihood {
             dispatches: device_plan.dispatches,
             operations: placed.iter().map(|p| counts[p.electrode as usize] as f64).sum(),
             device_bytes: device_plan.peak_bytes(),
-            host_bytes: (floats * 4 + placed.len() * (size_of::<Placed>() + 8) + bins.len() * 16) as u64
-                + constants_bytes,
+            host_bytes: host,
             output_bytes: bins.len() as u64 * 4,
             budget_bytes: device.capabilities().budget_bytes,
         };
@@ -168,14 +169,18 @@ impl LocalLikelihood {
             None => self.device.prepare(&self.recording)?,
         };
         let mut report = RunReport { warmup_ms: started.elapsed().as_secs_f64() * 1e3, ..RunReport::default() };
-        let result = self.sum(&mut prepared, control, &mut report);
+        let result = self.sum(&mut prepared, (control, started), &mut report);
         self.prepared = Some(prepared);
         report.peak_bytes = self.device.stats().memory.peak_bytes;
         Ok((result?, report))
     }
 
-    fn sum(&self, prepared: &mut Prepared, control: &Control<'_>, report: &mut RunReport) -> Result<Vec<f32>> {
-        let started = Instant::now();
+    fn sum(
+        &self,
+        prepared: &mut Prepared,
+        (control, started): (&Control<'_>, Instant),
+        report: &mut RunReport,
+    ) -> Result<Vec<f32>> {
         let mut sums = self.baseline.clone();
         let total = self.placed.len() as u64;
         for (at, chunk) in self.placed.chunks(self.capacity).enumerate() {
@@ -194,15 +199,18 @@ impl LocalLikelihood {
             let within = |done: u64, work: u64| {
                 control.report(first as u64 + chunk.len() as u64 * done / work.max(1), total);
             };
-            let inner = Control { cancel: control.cancel.clone(), progress: Some(&within), ..Control::default() };
-            let outputs = prepared.run(&inputs.feeds(), &inner)?;
+            let outputs = prepared.run(&inputs.feeds(), &control.rest(started, &within))?;
             let mut densities = vec![0.0; chunk.len()];
             for (i, density) in of.iter().flatten().zip(self.mass.log_density(&inputs, &outputs)?) {
                 densities[*i] = density;
             }
             for (i, p) in chunk.iter().enumerate() {
-                let sum = densities[i] + self.constants[first + i];
-                let known = if sum.is_finite() { sum } else { EPS.ln() };
+                // Infinite where the electrode has no encoding spike, or the place was never visited.
+                let nothing = densities[i] == f64::NEG_INFINITY || self.constants[first + i] == f64::INFINITY;
+                let known = if nothing { EPS.ln() } else { densities[i] + self.constants[first + i] };
+                if !known.is_finite() {
+                    return Err(Error::Internal(format!("the density of a spike of electrode {} is {known}", p.electrode)));
+                }
                 sums[p.bin] += self.floor.map_or(known, |f| known.max(f));
             }
             if report.chunks == 0 {
@@ -216,22 +224,32 @@ impl LocalLikelihood {
 }
 
 /// The recording of a local likelihood for as many spikes at once as fit what is left of the budget.
-fn fit_mass(device: &Device, electrodes: &[KdeElectrode<'_>], spikes: usize) -> Result<(Recording, KdeMass, usize)> {
+fn fit_mass(
+    device: &Device,
+    electrodes: &[KdeElectrode<'_>],
+    spikes: usize,
+    beside: Beside,
+) -> Result<(Recording, KdeMass, usize)> {
     let used = device.stats().memory.leased_bytes;
     let limit = device.capabilities().budget_bytes;
     let mut capacity = spikes.clamp(LEAST_SPIKES, 1 << 16);
     loop {
         let mut recording = device.recording("local log likelihood");
-        let mass = KdeMass::record(&mut recording, electrodes, capacity)?;
-        let plan = recording.plan();
-        let needed = plan.peak_bytes();
-        if needed <= limit.saturating_sub(used) {
-            return Ok((recording, mass, capacity));
-        }
-        if capacity == LEAST_SPIKES {
-            let (tensor, tensor_bytes) = plan.largest;
-            let least = Some(needed.saturating_add(used));
-            return Err(Error::OverBudget { needed, in_use: used, limit, tensor, tensor_bytes, least });
+        match KdeMass::record(&mut recording, electrodes, capacity) {
+            Ok(mass) => {
+                let needed = beside.with(&recording);
+                if needed <= limit.saturating_sub(used) {
+                    return Ok((recording, mass, capacity));
+                }
+                if capacity == LEAST_SPIKES {
+                    let (tensor, tensor_bytes) = recording.plan().largest;
+                    let least = Some(needed.saturating_add(used));
+                    return Err(Error::OverBudget { needed, in_use: used, limit, tensor, tensor_bytes, least });
+                }
+            }
+            // A tensor that is too long may be shorter in a smaller chunk.
+            Err(Error::Unsupported { .. }) if capacity > LEAST_SPIKES => {}
+            Err(error) => return Err(error),
         }
         capacity = (capacity / 2).max(LEAST_SPIKES);
     }

@@ -149,6 +149,11 @@ impl EncodingElectrode {
         Sources { positions: self.positions.view(), weights: &self.weights }
     }
 
+    /// Whether no sum can tell it from the other.
+    pub(super) fn same_contents(&self, other: &Self) -> bool {
+        self.order(other).is_eq()
+    }
+
     /// A total order by contents. Equal are electrodes that no sum can tell apart.
     fn order(&self, other: &Self) -> Ordering {
         let marks = |e: &Self| (e.len(), e.dims());

@@ -68,6 +68,12 @@ impl Control<'_> {
         Ok(())
     }
 
+    /// The same token, what is left of the time since `started`, and another progress: for a part of the work.
+    pub(crate) fn rest<'b>(&self, started: Instant, progress: &'b (dyn Fn(u64, u64) + Sync)) -> Control<'b> {
+        let timeout = self.timeout.map(|t| t.saturating_sub(started.elapsed()));
+        Control { cancel: self.cancel.clone(), timeout, progress: Some(progress) }
+    }
+
     pub(crate) fn report(&self, done: u64, total: u64) {
         if let Some(progress) = self.progress {
             progress(done, total);

@@ -2,7 +2,8 @@
 //!
 //! Bound by multiply-adds, 2·N·M·P operations, of which it leaves out what cannot be seen: encoding spikes come in
 //! blocks that lie together on the track, bins in grains, and a block that lies far from a grain is multiplied only
-//! where, for the spike at hand, all of the block could add 2⁻²⁸ of what the near ones gave. That is decided for each
+//! where, for the spike at hand, all of the block could add a millionth, shared among the blocks, of what the near ones
+//! gave. That is decided for each
 //! spike by itself, so that the same bits come out whatever spikes are computed together.
 
 use rayon::prelude::*;
@@ -21,8 +22,8 @@ const GRAIN: usize = 16;
 const RAISED: f32 = 52.0;
 /// Squared scaled distance up to which a block is near a grain: four standard deviations, 16·log2(e)/2.
 const NEAR: f32 = 11.54;
-/// See above. The blocks of 2^16 encoding spikes together stay below 2⁻²⁰ of a sum.
-const UNSEEN: f32 = 1.0 / (1u32 << 28) as f32;
+/// What is left out of a sum in all stays below this part of it.
+const UNSEEN: f32 = 1.0 / (1u32 << 20) as f32;
 
 #[inline(always)]
 unsafe fn places_body<V: Vector>(x: &[f32], d: usize, bins: &[f32], pitch: usize, right: &mut [f32]) {
@@ -168,10 +169,11 @@ fn sums(mut w: Work<'_>, out: &mut [f32]) {
     }
 
     // What is far can be seen only where the near sum is small.
+    let unseen = UNSEEN / blocks as f32;
     let mut visible = vec![[0f32; LANES]; grains * panels];
     for (row, out) in out.chunks_exact(p).enumerate() {
         for (g, out) in out.chunks(GRAIN).enumerate() {
-            visible[g * panels + row / LANES][row % LANES] = UNSEEN * out.iter().copied().fold(f32::MAX, f32::min);
+            visible[g * panels + row / LANES][row % LANES] = unseen * out.iter().copied().fold(f32::MAX, f32::min);
         }
     }
     let mut masked = vec![0f32; BLOCK * ROWS];

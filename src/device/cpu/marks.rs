@@ -153,6 +153,7 @@ pub(super) unsafe fn less_distance<V: Vector, const D: usize>(from: V, x: *const
 
 #[inline(always)]
 unsafe fn peaks_of<V: Vector, const D: usize>(enc: &Encoding<'_>, x: &[f32], out: &mut [f32; LANES]) {
+    assert!(x.len() >= enc.dims * LANES && enc.stride >= enc.dims, "a panel of as many dimensions");
     // SAFETY: the caller's promise; a panel has `dims` rows of LANES, which are a multiple of 2·N.
     unsafe {
         for l in (0..LANES).step_by(2 * V::N) {
@@ -186,6 +187,7 @@ unsafe fn kernels_of<V: Vector, const D: usize>(
     kernels: &mut [f32],
     totals: &mut [f32; LANES],
 ) {
+    assert!(x.len() >= enc.dims * LANES && enc.stride >= enc.dims, "a panel of as many dimensions");
     assert!(kernels.len() >= enc.log2_weights.len() * LANES, "room for every kernel");
     // SAFETY: as in `peaks_of`; `kernels` has a row of LANES for each encoding spike.
     unsafe {
