@@ -471,7 +471,9 @@ impl Grid {
                 have: crate::bytes(max_bytes as u64),
             });
         }
-        let aim = if native { NATIVE_NODES } else { GPU_NODES }.min(max_bytes);
+        // Not more than an eighth of the budget either, which other tensors need.
+        let share = usize::try_from(rec.capabilities().budget_bytes / 8).unwrap_or(usize::MAX);
+        let aim = if native { NATIVE_NODES } else { GPU_NODES }.min(max_bytes).min(share);
         let at_once = (aim / tile_bytes).clamp(1, inputs.tile_count);
         let nodes = rec.scratch("kde nodes", at_once * node_count * TILE)?;
         let middle = match &self.down {
