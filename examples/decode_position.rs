@@ -36,8 +36,7 @@ fn run() -> spikewave::Result<()> {
 
     // The log likelihood of every place in every time bin. All memory is known before anything runs.
     let bins = TimeBins::new(session.time.clone(), BinEdges::HalfOpen, None)?;
-    let mut likelihood =
-        Likelihood::new(&device, &model, &bins, &session.decoding, &LikelihoodOptions::default())?;
+    let mut likelihood = Likelihood::new(&device, &model, &bins, &session.decoding, &LikelihoodOptions::default())?;
     let plan = likelihood.plan();
     println!(
         "{} spikes, {} time bins × {} places, {} of memory",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use program::{assert_png, command, has_keys, listed, number, run, run_command, software, text};
+use program::{adapters, assert_png, command, has_keys, listed, number, run, run_command, text};
 use serde_json::Value;
 use spikewave::decode::simulate::{Arena, Content, Simulation};
 use spikewave::io::npy::{self, Element};
@@ -164,9 +164,9 @@ fn models_show_when_the_cells_speak_of_somewhere_else() {
 /// Sessions with known likelihoods, and the devices to decode them on.
 fn known() -> Vec<(PathBuf, String)> {
     let files = ["box_2d_4d.npz", "track_1d_10d.npz", "track_1d_ragged.npz"];
-    let devices = [Some("cpu".to_owned()), software()];
+    let devices: Vec<String> = std::iter::once("cpu".to_owned()).chain(adapters()).collect();
     let files: Vec<PathBuf> = files.into_iter().filter_map(data::kde).collect();
-    files.iter().flat_map(|f| devices.iter().flatten().map(move |d| (f.clone(), d.clone()))).collect()
+    files.iter().flat_map(|f| devices.iter().map(move |d| (f.clone(), d.clone()))).collect()
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn bad_arguments_are_refused() {
 /// A session that takes a while.
 fn long_session(folder: &TempDir) -> PathBuf {
     let arena = Arena::Box([40.0, 30.0]);
-    let simulation = Simulation { arena, place_bin_size: 1.0, decoding_s: 300.0, ..Simulation::bundled() };
+    let simulation = Simulation { arena, place_bin_size: 1.0, decoding_s: 120.0, ..Simulation::bundled() };
     let path = folder.path().join("long.npz");
     simulation.session().unwrap().0.write(&path).unwrap();
     path
@@ -428,6 +428,29 @@ fn a_killed_run_goes_on_where_it_was_with_the_same_bytes() {
     assert!(resumed.stderr.contains("resumed: "), "{}", resumed.stderr);
     assert_eq!(listed(&folder), ["long.npz", "once.npy", "twice.npy"]);
     assert!(std::fs::read(&twice).unwrap() == bytes, "other bytes than in one go");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_so_and_can_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = long_session(&folder);
+    let (npy, journal) = (folder.path().join("ll.npy"), folder.path().join("ll.npy.partial.journal"));
+    let args = ["--data", text(&session), "--likelihood-only", "--output", text(&npy), "--chunk-bins", "64", "--json"];
+    let args = decode(&args);
+    let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while chunks_done(&journal) < 5 && started.elapsed() < Duration::from_secs(120) {
+        assert!(child.try_wait().unwrap().is_none(), "the run was too quick to be interrupted");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap().success());
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.code() == Some(130) && said.ends_with("spikewave: cancelled\n"), "{said}");
+    assert!(out.stdout.is_empty() && !npy.exists());
+    assert!(number(&run(&args).json()["resumed_from"]) > 0.0);
+    assert_eq!(listed(&folder), ["ll.npy", "long.npz"]);
 }
 
 /// A run whose files may not grow beyond so many KiB: writes fail as on a full disk.

@@ -21,7 +21,7 @@ use spikewave::io::npz;
 use spikewave::{Device, Error, Result};
 
 use super::gw::{announce, writable};
-use super::{DeviceArgs, interrupt, print, print_json, progress, say};
+use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, say};
 
 /// Spikes a second of the no-spike state, as in the reference.
 const NO_SPIKE_RATE: f64 = 1e-10;
@@ -452,10 +452,10 @@ pub fn run(args: &Args) -> Result<()> {
         // What runs beside the device; a pool that is there already stays.
         _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
-    let session = match &args.data {
-        Some(path) => Session::read(path, args.sort_spikes)?,
-        None => Session::bundled()?,
-    };
+    let session = at_once(|| match &args.data {
+        Some(path) => Session::read(path, args.sort_spikes),
+        None => Session::bundled(),
+    })?;
     let edges = match args.bin_edges {
         Edges::HalfOpen => BinEdges::HalfOpen,
         Edges::Reference => BinEdges::Reference,
@@ -467,7 +467,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     let fitting = Instant::now();
     let fit = args.fit_options(&session);
-    let model = EncodingModel::fit(&session.trajectory, &session.encoding, &session.environment, &fit)?;
+    let model = at_once(|| EncodingModel::fit(&session.trajectory, &session.encoding, &session.environment, &fit))?;
     timing.fit_ms = ms(fitting);
     let mut signature = session.fingerprint();
     signature.text(&args.signature(&device, &fit, &options));
@@ -486,7 +486,7 @@ pub fn run(args: &Args) -> Result<()> {
         signature: signature.value(),
         host_limit,
     };
-    let mut planned = job.planned()?;
+    let mut planned = at_once(|| job.planned())?;
     let with_states = !args.local && !args.likelihood_only;
     // What is held beside the likelihood's own memory, and beside the state space's.
     let table = planned.plan().output_bytes;

@@ -20,7 +20,7 @@ use super::model::{EncodingElectrode, EncodingModel};
 use super::{Spikes, TimeBins};
 use crate::device::{Control, Device, Prepared};
 use crate::ops::{GridSpec, Kde, KdeCapacity, KdeElectrode, KdeModel, KdeRows};
-use crate::recording::Recording;
+use crate::recording::{Recording, Role};
 use crate::{Error, Result};
 
 /// A scaled Gaussian kernel is 2^(−|u − v|²): scaled coordinates are (x − centre)·√(log2(e)/2)/σ.
@@ -322,9 +322,10 @@ impl Likelihood {
         let host = marks.iter().map(|m| m.len() * 4).sum::<usize>()
             + size_of_val(&placed[..])
             + size_of_val(&offsets[..])
-            + content.bytes()
             + chunk.rows * n_bins * 4;
         let device_plan = recording.plan();
+        // The recording keeps what it uploads.
+        let host = host as u64 + device_plan.role_bytes(Role::Constant);
         let mut likelihood = Self {
             plan: LikelihoodPlan {
                 method: if grid.is_some() { options.method } else { Method::Exact },
@@ -340,7 +341,7 @@ impl Likelihood {
                 dispatches: device_plan.dispatches,
                 operations: pairs * n_bins as f64,
                 device_bytes: device_plan.peak_bytes().max(chosen_bytes),
-                host_bytes: host as u64,
+                host_bytes: host,
                 output_bytes: n_time as u64 * n_bins as u64 * 4,
                 budget_bytes: device.capabilities().budget_bytes,
             },
@@ -540,11 +541,6 @@ impl Content {
         };
         Ok((recording, kde))
     }
-
-    fn bytes(&self) -> usize {
-        let each = |s: &Scaled| (s.marks.len() + s.positions.len() + s.log2_weights.len()) * 4;
-        self.electrodes.iter().map(each).sum()
-    }
 }
 
 /// Position samples in a time bin, by which Λ is scaled.
@@ -642,38 +638,56 @@ fn fit_to_budget(
     let used = device.stats().memory.leased_bytes;
     let capabilities = device.capabilities();
     let budget = capabilities.budget_bytes.saturating_sub(used);
-    let most_rows = (CHUNK_BYTES.min(capabilities.max_tensor_bytes) / row_bytes).clamp(1, n_time as u64) as usize;
-    let mut rows = chunk_bins.unwrap_or(n_time).min(most_rows);
-    let mut spikes_bytes = CHUNK_BYTES.min(capabilities.max_tensor_bytes);
+    let record = |capacity| content.record(device, capacity, spec, &content.baseline);
+    let over = |recording: &Recording| {
+        let plan = recording.plan();
+        let (tensor, tensor_bytes) = plan.largest.clone();
+        let (needed, limit) = (plan.peak_bytes(), capabilities.budget_bytes);
+        Error::OverBudget { needed, in_use: used, limit, tensor, tensor_bytes, least: Some(needed + used) }
+    };
+    let chunk_bytes = CHUNK_BYTES.min(capabilities.max_tensor_bytes);
+    let rows = chunk_bins.unwrap_or(n_time).min((chunk_bytes / row_bytes).clamp(1, n_time as u64) as usize);
+    // As many spikes as the fullest stretch of that many rows has.
+    let fullest = |rows: usize| {
+        (0..n_time).step_by(rows).map(|t| offsets[(t + rows).min(n_time)] - offsets[t]).max().unwrap_or(0)
+    };
+    let spikes = fullest(rows).min((chunk_bytes / row_bytes) as usize).max(LEAST_SPIKES);
+    let mut capacity = KdeCapacity { spikes, rows };
+    let mut fixed = None;
     loop {
-        // As many spikes as the fullest stretch of that many rows has, but not more than half of the memory for them.
-        let fullest =
-            (0..n_time).step_by(rows).map(|t| offsets[(t + rows).min(n_time)] - offsets[t]).max().unwrap_or(0);
-        let spikes = fullest.min((spikes_bytes / row_bytes) as usize).max(LEAST_SPIKES);
-        let capacity = KdeCapacity { spikes, rows };
-        let recorded = content.record(device, capacity, spec, &content.baseline);
-        let (needed, error) = match recorded {
+        let (wanted, unsupported) = match record(capacity) {
             Ok((recording, kde)) => {
-                let plan = recording.plan();
-                let needed = plan.peak_bytes();
+                let needed = recording.plan().peak_bytes();
                 if needed <= budget {
                     return Ok((recording, kde, capacity));
                 }
-                let (tensor, tensor_bytes) = plan.largest.clone();
-                let (in_use, limit) = (used, capabilities.budget_bytes);
-                (needed, Error::OverBudget { needed, in_use, limit, tensor, tensor_bytes, least: None })
+                if capacity.rows == 1 && capacity.spikes == LEAST_SPIKES {
+                    return Err(over(&recording));
+                }
+                (Some(needed), None)
             }
-            Err(error @ Error::Unsupported { .. }) => (u64::MAX, error),
+            // A tensor that is too long may be shorter in a smaller chunk.
+            Err(error @ Error::Unsupported { .. }) if capacity.rows > 1 || capacity.spikes > LEAST_SPIKES => {
+                (None, Some(error))
+            }
             Err(error) => return Err(error),
         };
-        if rows == 1 && spikes == LEAST_SPIKES {
-            return Err(error.with_least(needed.saturating_add(used)));
-        }
-        // Halve what is larger.
-        if rows > 1 && (rows >= spikes || spikes == LEAST_SPIKES) {
-            rows = rows.div_ceil(2);
-        } else {
-            spikes_bytes = (spikes as u64 * row_bytes / 2).max(row_bytes);
-        }
+        // What does not depend on the chunk, from the least one.
+        let least = match fixed {
+            Some(least) => least,
+            None => {
+                let (recording, _) =
+                    record(KdeCapacity { spikes: LEAST_SPIKES, rows: 1 }).map_err(|e| unsupported.unwrap_or(e))?;
+                let least = recording.plan().peak_bytes();
+                if least > budget {
+                    return Err(over(&recording));
+                }
+                *fixed.insert(least)
+            }
+        };
+        let part = wanted.map_or(0.5, |needed| 0.95 * (budget - least) as f64 / (needed - least).max(1) as f64);
+        capacity.rows = ((capacity.rows as f64 * part) as usize).max(1);
+        let part = (capacity.spikes as f64 * part) as usize;
+        capacity.spikes = fullest(capacity.rows).min(part).max(LEAST_SPIKES);
     }
 }

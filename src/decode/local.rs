@@ -5,11 +5,12 @@ use std::time::Instant;
 use ndarray::{Array2, ArrayView2, Axis, concatenate};
 
 use super::likelihood::{LEAST_SPIKES, Placed, check, log_norm, means, place, scaled, time_factor};
+use super::model::MOST_INTENSITY;
 use super::{EPS, EncodingElectrode, EncodingModel, LikelihoodOptions, LikelihoodPlan, Method, RunReport};
 use super::{Spikes, TimeBins, Trajectory};
 use crate::device::{Control, Device, Prepared};
 use crate::ops::{KdeElectrode, KdeMass};
-use crate::recording::Recording;
+use crate::recording::{Recording, Role};
 use crate::{Error, Result};
 
 /// A log likelihood of the animal's own position, planned.
@@ -107,14 +108,15 @@ impl LocalLikelihood {
         let factor = time_factor(model, options)?;
         let rates = model.local_rates(trajectory.at(bins.time()).view())?;
         let ratio = |(intensity, occupancy): (&f64, &f64)| {
-            if *occupancy > 0.0 { -factor * intensity / occupancy } else { 0.0 }
+            if *occupancy > 0.0 { -factor * (intensity / occupancy).min(MOST_INTENSITY) } else { 0.0 }
         };
         let baseline: Vec<f64> = rates.ground_process_intensity.iter().zip(&rates.occupancy).map(ratio).collect();
 
         let counts: Vec<usize> = model.electrodes().iter().map(EncodingElectrode::len).collect();
         let (recording, mass, capacity) = fit_mass(device, &electrodes, placed.len())?;
         let device_plan = recording.plan();
-        let floats = points.iter().chain(&encoding).map(Vec::len).sum::<usize>();
+        let floats = points.iter().map(Vec::len).sum::<usize>();
+        let constants_bytes = device_plan.role_bytes(Role::Constant);
         let plan = LikelihoodPlan {
             method: options.method,
             grid: None,
@@ -129,7 +131,8 @@ impl LocalLikelihood {
             dispatches: device_plan.dispatches,
             operations: placed.iter().map(|p| counts[p.electrode as usize] as f64).sum(),
             device_bytes: device_plan.peak_bytes(),
-            host_bytes: (floats * 4 + placed.len() * (size_of::<Placed>() + 8) + bins.len() * 16) as u64,
+            host_bytes: (floats * 4 + placed.len() * (size_of::<Placed>() + 8) + bins.len() * 16) as u64
+                + constants_bytes,
             output_bytes: bins.len() as u64 * 4,
             budget_bytes: device.capabilities().budget_bytes,
         };

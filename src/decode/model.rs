@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub const EPS: f64 = 1e-15;
 /// The most that an electrode adds to it, so that f32 can hold the sum over electrodes. Reached only where occupancy
 /// all but vanishes, some 10 standard deviations from where the animal was.
-const MOST_INTENSITY: f64 = 1e30;
+pub(super) const MOST_INTENSITY: f64 = 1e30;
 /// Of the files that [`EncodingModel::save`] writes.
 const VERSION: i64 = 1;
 

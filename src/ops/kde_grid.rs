@@ -79,7 +79,8 @@ impl GridSpec {
 
     fn check(&self, dims: usize) -> Result<()> {
         dims_supported(dims)?;
-        if !matches!(self.order, 3 | 5) || !(self.per_sigma >= 1.0 && self.per_sigma <= 32.0) {
+        let known = matches!(self.order, 3 | 5);
+        if !(known && self.per_sigma >= 1.0 && self.per_sigma <= 32.0) {
             let why = format!(
                 "order {}, {} nodes a standard deviation; the order must be 3 or 5, the nodes 1 to 32",
                 self.order, self.per_sigma

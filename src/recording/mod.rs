@@ -34,7 +34,13 @@ pub struct Capabilities {
 impl Default for Capabilities {
     /// The portable floor.
     fn default() -> Self {
-        Self { native: false, max_tensor_bytes: 128 << 20, max_loop: 60_000, budget_bytes: 1 << 30, slice_work: SLICE_WORK }
+        Self {
+            native: false,
+            max_tensor_bytes: 128 << 20,
+            max_loop: 60_000,
+            budget_bytes: 1 << 30,
+            slice_work: SLICE_WORK,
+        }
     }
 }
 

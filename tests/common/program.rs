@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use spikewave::device::gpu::AdapterReport;
 use tempfile::TempDir;
 
 pub struct Run {
@@ -76,13 +77,20 @@ pub fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
-/// A name that the program takes for each adapter; empty where there is none, or where GPU tests are not wanted.
+/// A name that the program takes for each adapter; none where GPU tests are not wanted.
+pub fn adapters() -> Vec<String> {
+    if std::env::var("SPIKEWAVE_SKIP_GPU_TESTS").is_ok_and(|v| v == "1") {
+        return Vec::new();
+    }
+    spikewave::device::gpu::adapters().iter().map(AdapterReport::choose_by).collect()
+}
+
+/// A name that the program takes for a software adapter, likewise.
 pub fn software() -> Option<String> {
     if std::env::var("SPIKEWAVE_SKIP_GPU_TESTS").is_ok_and(|v| v == "1") {
         return None;
     }
-    let adapters = spikewave::device::gpu::adapters();
-    adapters.iter().find(|a| a.kind == "software").map(spikewave::device::gpu::AdapterReport::choose_by)
+    spikewave::device::gpu::adapters().iter().find(|a| a.kind == "software").map(AdapterReport::choose_by)
 }
 
 /// A picture that is one: signature, a header with a size, and an end.

@@ -21,10 +21,12 @@ const DENSE_STEPS: usize = 2_000;
 /// Steps that are compared with f64.
 const COMPARED: usize = 300;
 const REPEATS: usize = 3;
+/// Rows before the data repeat.
+const PERIOD: usize = 500;
 
 /// Rows of a wandering animal, over and over.
 struct Cycle {
-    rows: Array2<f32>,
+    rows: Vec<f32>,
     n_time: usize,
 }
 
@@ -33,9 +35,8 @@ impl Cycle {
         let mut random = Random::new(1, 0);
         let mut at = 0.0f64;
         let mut spikes = 0;
-        let period = 4_000;
-        let mut rows = Array2::zeros((period, BINS));
-        for mut row in rows.rows_mut() {
+        let mut rows = vec![0f32; PERIOD * BINS];
+        for row in rows.chunks_exact_mut(BINS) {
             at = (at + 2.4 * random.normal()).rem_euclid(2.0 * BINS as f64);
             spikes = if random.uniform() < 0.2 { 1 + spikes % 3 } else { 0 };
             for (p, v) in row.iter_mut().enumerate() {
@@ -59,9 +60,8 @@ impl LogLikelihood for Cycle {
 
     fn read(&mut self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         for (t, out) in rows.zip(out.chunks_exact_mut(BINS)) {
-            for (out, v) in out.iter_mut().zip(self.rows.row(t % self.rows.nrows())) {
-                *out = *v;
-            }
+            let from = t % PERIOD * BINS;
+            out.copy_from_slice(&self.rows[from..from + BINS]);
         }
         Ok(())
     }
@@ -185,7 +185,7 @@ fn oracle(space: &StateSpace, a: &Array2<f64>, data: &Cycle) -> [Array2<f64>; 2]
     let mut predicted = Array1::from(space.initial().to_vec());
     let (mut filtered, mut all) = (Array2::zeros((COMPARED, s)), Vec::new());
     for t in 0..COMPARED {
-        let ll = data.rows.row(t);
+        let ll = &data.rows[t * BINS..(t + 1) * BINS];
         let max = ll.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let mut row: Array1<f64> =
             predicted.iter().enumerate().map(|(i, p)| p * f64::from(ll[i % BINS] - max).exp()).collect();

@@ -248,6 +248,82 @@ multiversioned! {
     }
 }
 
+/// Taps and outputs that [`correlate_row`] takes at once.
+pub(super) const TILE: usize = 64;
+
+/// Taps as [`correlate_row`] takes them: whole tiles, each of 8 × 8, transposed.
+pub(super) fn packed(taps: &[f64]) -> Vec<f64> {
+    let mut packed = vec![0.0; taps.len().next_multiple_of(TILE)];
+    for (k, tap) in taps.iter().enumerate() {
+        packed[k / TILE * TILE + k % 8 * 8 + k % TILE / 8] = *tap;
+    }
+    packed
+}
+
+/// The length that [`correlate_row`] needs of its input.
+pub(super) fn reach_of_row(taps: usize, out: usize) -> usize {
+    taps.next_multiple_of(TILE) + out.next_multiple_of(TILE)
+}
+
+/// `out[i] = Σ_k taps[k] · x[k + i]` with [`packed`] taps and `x` of [`reach_of_row`]; the sums have one order everywhere.
+pub(super) fn correlate_row(packed: &[f64], x: &[f64], out: &mut [f64]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: just found.
+        return unsafe { correlate_row_avx512(packed, x, out) };
+    }
+    correlate_row_plain(packed, x, out);
+}
+
+multiversioned! {
+    fn correlate_row_plain(packed: &[f64], x: &[f64], out: &mut [f64]) {
+        for (b, out) in out.chunks_mut(BLOCK).enumerate() {
+            let mut sums = [0.0; BLOCK];
+            for (g, taps) in packed.as_chunks::<TILE>().0.iter().enumerate() {
+                for r in 0..8 {
+                    for q in 0..8 {
+                        let Some(x) = x[BLOCK * b + TILE * g + 8 * q + r..].first_chunk::<BLOCK>() else { return };
+                        for l in 0..BLOCK {
+                            sums[l] += taps[8 * r + q] * x[l];
+                        }
+                    }
+                }
+            }
+            out.copy_from_slice(&sums[..out.len()]);
+        }
+    }
+}
+
+/// A vector that is loaded serves every tap that is a multiple of eight away: the loads, which straddle cache lines, are
+/// what limits the plain loop.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn correlate_row_avx512(packed: &[f64], x: &[f64], out: &mut [f64]) {
+    use std::arch::x86_64::{_mm512_add_pd, _mm512_loadu_pd, _mm512_mul_pd, _mm512_set1_pd, _mm512_storeu_pd};
+    for (b, out) in out.chunks_mut(TILE).enumerate() {
+        let mut sums = [_mm512_set1_pd(0.0); 8];
+        for (g, taps) in packed.as_chunks::<TILE>().0.iter().enumerate() {
+            for r in 0..8 {
+                let Some(x) = x[TILE * (b + g) + r..].first_chunk::<120>() else { return };
+                let taps: [_; 8] = std::array::from_fn(|q| _mm512_set1_pd(taps[8 * r + q]));
+                // SAFETY: the last of the 15 vectors ends with the 120 values.
+                let x: [_; 15] = std::array::from_fn(|m| unsafe { _mm512_loadu_pd(x.as_ptr().add(8 * m)) });
+                for q in 0..8 {
+                    for v in 0..8 {
+                        sums[v] = _mm512_add_pd(sums[v], _mm512_mul_pd(taps[q], x[v + q]));
+                    }
+                }
+            }
+        }
+        let mut all = [0.0; TILE];
+        for (all, sums) in all.as_chunks_mut::<8>().0.iter_mut().zip(sums) {
+            // SAFETY: eight values.
+            unsafe { _mm512_storeu_pd(all.as_mut_ptr(), sums) };
+        }
+        out.copy_from_slice(&all[..out.len()]);
+    }
+}
+
 multiversioned! {
     /// `Σ a · b`.
     pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -293,6 +369,22 @@ mod tests {
                     x[i] = bad;
                     assert!(finite_max(&x).is_nan());
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_correlated_alike_by_every_unit() {
+        for (taps, n) in [(1, 1), (59, 1000), (64, 64), (65, 8), (131, 200)] {
+            let taps: Vec<f64> = (0..taps).map(|k| 1.0 / (1.0 + k as f64)).collect();
+            let x: Vec<f64> = (0..reach_of_row(taps.len(), n)).map(|i| (i as f64).sin()).collect();
+            let (mut best, mut plain) = (vec![0.0; n], vec![0.0; n]);
+            correlate_row(&packed(&taps), &x, &mut best);
+            correlate_row_plain(&packed(&taps), &x, &mut plain);
+            assert_eq!(best, plain);
+            for (i, y) in best.iter().enumerate() {
+                let truth: f64 = taps.iter().enumerate().map(|(k, t)| t * x[k + i]).sum();
+                assert!((y - truth).abs() < 1e-13);
             }
         }
     }

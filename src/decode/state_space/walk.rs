@@ -3,7 +3,7 @@
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use super::vector::{GRANULE, correlate, dot, normalise};
+use super::vector::{GRANULE, correlate, correlate_row, dot, normalise, packed, reach_of_row};
 use crate::{Error, Result};
 
 /// Kernel values below this part of the peak are left out; [`super::EPSILON`] of every state's probability is spread over
@@ -40,6 +40,8 @@ pub(super) struct Grid {
     runs: Vec<(usize, usize, usize)>,
     /// One kernel an axis, from −w to w.
     taps: Vec<Vec<f64>>,
+    /// That of the last axis for `correlate_row`.
+    packed: Vec<f64>,
 }
 
 /// Any bins: in an order in which neighbours are mostly neighbours, each row is a few runs of columns.
@@ -118,7 +120,7 @@ impl Grid {
             // Two bins at one place.
             return None;
         }
-        let taps = axes
+        let taps: Vec<Vec<f64>> = axes
             .iter()
             .map(|Axis { step, points, .. }| {
                 let kernel = |k: usize| (-(k as f64 * step).powi(2) / (2.0 * var)).exp();
@@ -127,7 +129,8 @@ impl Grid {
             })
             .collect();
         let step = axes.iter().map(|a| a.step).collect();
-        Some(Self { shape, row, step, runs, taps })
+        let packed = packed(&taps[last]);
+        Some(Self { shape, row, step, runs, taps, packed })
     }
 
     /// Cells in all, padding included.
@@ -159,11 +162,11 @@ impl Grid {
         if let [taps] = self.taps.as_slice() {
             let reach = taps.len() / 2;
             other.clear();
-            other.resize(self.row + 2 * reach, 0.0);
+            other.resize(reach_of_row(taps.len(), self.row), 0.0);
             for &(bin, cell, count) in &self.runs {
                 other[reach + cell..reach + cell + count].copy_from_slice(&x[bin..bin + count]);
             }
-            correlate(taps, other, 1, cells);
+            correlate_row(&self.packed, other, cells);
             for &(bin, cell, count) in &self.runs {
                 y[bin..bin + count].copy_from_slice(&cells[cell..cell + count]);
             }
@@ -181,12 +184,11 @@ impl Grid {
             }
             if stride == 1 {
                 // Zeros on both sides, so that every output has all taps.
-                let width = self.row + 2 * reach;
                 other.clear();
-                other.resize(width, 0.0);
+                other.resize(reach_of_row(taps.len(), self.row), 0.0);
                 for row in cells.chunks_exact_mut(self.row) {
                     other[reach..reach + points].copy_from_slice(&row[..points]);
-                    correlate(taps, other, 1, row);
+                    correlate_row(&self.packed, other, row);
                     row[points..].fill(0.0);
                 }
             } else {
@@ -328,7 +330,11 @@ impl Walk {
     /// Bytes of what it keeps, and of its scratch.
     pub fn bytes(&self) -> u64 {
         let words = match &self.form {
-            Form::Grid(grid) => 3 * grid.runs.len() + grid.taps.iter().map(Vec::len).sum::<usize>() + 2 * grid.cells(),
+            Form::Grid(grid) => {
+                3 * grid.runs.len()
+                    + grid.taps.iter().chain([&grid.packed]).map(Vec::len).sum::<usize>()
+                    + 3 * grid.cells()
+            }
             Form::Scattered(s) => s.values.len() + 3 * s.runs.len() + s.first.len() + 3 * s.order.len(),
         };
         8 * (words + self.scale.len()) as u64
@@ -348,10 +354,10 @@ mod tests {
         let x: Vec<f64> = (0..n).map(|i| 1.0 + (i as f64 * 0.7).sin()).collect();
         let mut y = vec![0.0; n];
         walk.kernel(&x, &mut y, &mut Scratch::default());
-        for p in 0..n {
+        for (p, y) in y.iter().enumerate() {
             let k: Vec<f64> = (0..n).map(|q| (-squared_distance(centers, p, q) / (2.0 * var)).exp()).collect();
             let truth: f64 = k.iter().zip(&x).map(|(k, x)| k * x).sum();
-            assert!((y[p] / truth - 1.0).abs() < 1e-12, "bin {p}: {} for {truth}", y[p]);
+            assert!((y / truth - 1.0).abs() < 1e-12, "bin {p}: {y} for {truth}");
             assert!((walk.scale[p] * k.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         }
     }
