@@ -496,6 +496,8 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(limit) = host_limit {
         // The device's budget alone was looked at when the chunks were chosen.
         while needed(planned.plan()) > limit
+            // What does not depend on the chunks may be too much already.
+            && held + session.bytes() < limit
             && !args.local
             && args.chunk_bins.is_none()
             && planned.plan().chunk_bins > 1
@@ -527,7 +529,8 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let likelihood_bytes = needed(&plan);
     let state_bytes = states.map_or(0, |s| s.peak_bytes() + held + kept);
-    let planned_bytes = likelihood_bytes.max(state_bytes);
+    // The session and the model are there all the time.
+    let planned_bytes = likelihood_bytes.max(state_bytes) + session.bytes() + model.bytes();
     if args.plan {
         return say_plan(args, &device, &session, &plan, states.as_ref(), planned_bytes);
     }

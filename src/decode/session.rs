@@ -164,6 +164,20 @@ impl Session {
         Self::from_npz(Npz::from_bytes("simulated_session.npz", bytes)?, false)
     }
 
+    /// Bytes of its arrays.
+    pub fn bytes(&self) -> u64 {
+        let spikes = |x: &Spikes| x.len() * size_of::<f64>() + x.features().len() * size_of::<f32>();
+        let path = |t: &Trajectory| (t.time().len() + t.position().len()) * size_of::<f64>();
+        let tables = [&self.exact_log_likelihood, &self.reference_log_likelihood, &self.reference_local_log_likelihood];
+        let floats = self.time.len()
+            + self.weights.as_ref().map_or(0, Vec::len)
+            + self.environment.place_bin_centers().len()
+            + tables.into_iter().flatten().map(|t| t.len()).sum::<usize>();
+        let spikes: usize = self.encoding.iter().chain(&self.decoding).map(spikes).sum();
+        (spikes + path(&self.trajectory) + self.decode_trajectory.as_ref().map_or(0, path) + floats * size_of::<f64>())
+            as u64
+    }
+
     /// As [`Self::read`] from a file that is open.
     ///
     /// # Errors
