@@ -396,6 +396,10 @@ fn a_killed_run_goes_on_where_it_was_with_the_same_bytes() {
     let base = ["--data", text(&session), "--likelihood-only", "--json"];
     let whole = run(&[&decode(&base)[..], &["--output", text(&once), "--chunk-bins", "1000"]].concat()).json();
     assert!(whole["resumed_from"].is_null());
+    // The process holds what is planned, beside the program and the session themselves.
+    let memory = &whole["memory"];
+    let (planned, resident) = (number(&memory["planned_with_host_bytes"]), memory["resident_peak_bytes"].as_f64());
+    assert!(resident.is_none_or(|r| r <= 1.1 * planned + f64::from(48 << 20)), "{whole}");
     let bytes = std::fs::read(&once).unwrap();
 
     let again = ["--output", text(&twice), "--chunk-bins", "64"];
