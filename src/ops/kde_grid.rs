@@ -47,13 +47,17 @@ pub struct GridSpec {
 }
 
 impl GridSpec {
-    /// The relative error of a kernel `depth` standard deviations from its centre, in one direction: right within a factor
-    /// of two for two and more nodes a standard deviation.
+    /// The relative error of a kernel `depth` standard deviations from its centre, in one direction: within a factor of two
+    /// of what it is at worst, for two and more nodes a standard deviation.
     pub fn predicted_error(&self, depth: f64) -> f64 {
         let power = self.order as i32 + 1;
-        // The second term is what the error does not fall below at the centre.
-        let (constant, least) = if self.order == 3 { (384.0, 3.0) } else { (46_080.0, 60.0) };
-        (depth.powi(power) + least) / self.per_sigma.powi(power) / constant
+        let step = self.per_sigma.recip();
+        // The second term, with its own correction for coarse grids, is what is left at the centre.
+        let (constant, least) = match self.order {
+            3 => (384.0, 3.0 * (1.0 + 1.5 * step * step)),
+            _ => (46_080.0, 54.0 * (1.0 + 5.0 * step * step)),
+        };
+        (depth.powi(power) + least) * step.powi(power) / constant
     }
 
     /// The grids that may keep log intensities within `tolerance` nats, the cheapest first.
@@ -472,7 +476,9 @@ impl Grid {
                 have: crate::bytes(max_bytes as u64),
             });
         }
-        let aim = if native { NATIVE_NODES } else { GPU_NODES }.min(max_bytes);
+        // Not more than an eighth of the budget either, which other tensors need.
+        let share = usize::try_from(rec.capabilities().budget_bytes / 8).unwrap_or(usize::MAX);
+        let aim = if native { NATIVE_NODES } else { GPU_NODES }.min(max_bytes).min(share);
         let at_once = (aim / tile_bytes).clamp(1, inputs.tile_count);
         let nodes = rec.scratch("kde nodes", at_once * node_count * TILE)?;
         let middle = match &self.down {
@@ -663,7 +669,9 @@ mod tests {
 
     #[test]
     fn splines_read_a_gaussian_as_exactly_as_predicted_at_every_depth() {
-        for (order, per_sigma) in [(5, 2.0), (5, 2.5), (5, 3.0), (5, 4.0), (5, 5.0), (3, 3.0), (3, 6.0), (3, 12.0)] {
+        for (order, per_sigma) in
+            [(5, 2.0), (5, 2.5), (5, 3.0), (5, 4.0), (5, 5.0), (5, 7.0), (3, 3.0), (3, 6.0), (3, 12.0)]
+        {
             let spec = GridSpec { order, per_sigma };
             let mut largest: f64 = 0.0;
             for at in [0.0, 0.31, 0.5, 100.25] {
@@ -674,7 +682,7 @@ mod tests {
                     largest = largest.max(error / spec.predicted_error(depth.abs()));
                 }
             }
-            assert!((0.4..2.1).contains(&largest), "order {order}, {per_sigma}: {largest} times the prediction");
+            assert!((0.9..2.0).contains(&largest), "order {order}, {per_sigma}: {largest} times the prediction");
         }
     }
 
