@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let w = p.weights_at + head.z + at;
         let z = (vec4<f32>(sites[w.x], sites[w.y], sites[w.z], sites[w.w]) - d) - peak;
         // What is below 2^-120 of the largest term cannot be seen in the sum.
-        sum += select(vec4<f32>(), exp2(z), (z > vec4<f32>(-120.0)) & (place < vec4<u32>(end)));
+        sum += select(vec4<f32>(), exp2(min(z, vec4<f32>(8.0))), (z > vec4<f32>(-120.0)) & (place < vec4<u32>(end)));
     }
     let own = (sum.x + sum.y) + (sum.z + sum.w);
     if (half == 1u) { other[s] = own; }

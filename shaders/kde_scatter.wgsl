@@ -86,7 +86,8 @@ fn taps(t: f32) -> array<f32, 6> {
 
 /// 2^52·2^(2h) by halves, each of which is a normal number where the result is; else 0.
 fn operand(h: f32) -> f32 {
-    let e = exp2(h);
+    // Above 0 only by rounding of large distances, where it must not overflow.
+    let e = exp2(min(h, 4.0));
     return select(0.0, (e * 4503599627370496.0) * e, h > -88.5);
 }
 

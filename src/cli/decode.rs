@@ -148,6 +148,7 @@ impl Args {
         };
         Ok(LikelihoodOptions {
             method,
+            reserved_bytes: 0,
             log_intensity_floor: (self.log_intensity_floor == Floor::Reference).then_some(REFERENCE_FLOOR),
             time_bin_size: self.time_bin_size,
             chunk_bins: self.chunk_bins,
@@ -239,6 +240,21 @@ impl Planned {
             Self::NonLocal(l) => l.plan(),
             Self::Local(l) => l.plan(),
         }
+    }
+}
+
+/// A refusal with what is in use beside.
+fn beside(error: Error, held: u64) -> Error {
+    match error {
+        Error::OverBudget { needed, in_use, limit, tensor, tensor_bytes, least } => Error::OverBudget {
+            needed,
+            in_use: in_use + held,
+            limit: limit + held,
+            tensor,
+            tensor_bytes,
+            least: least.map(|least| least + held),
+        },
+        other => other,
     }
 }
 
@@ -506,48 +522,36 @@ pub fn run(args: &Args) -> Result<()> {
         signature: signature.value(),
         host_limit,
     };
-    let mut planned = at_once(|| job.planned())?;
     let with_states = !args.local && !args.likelihood_only;
     // What is held beside the likelihood's own memory, and beside the state space's.
-    let table = planned.plan().output_bytes;
+    let columns = if args.local { 1 } else { session.environment.n_interior() };
+    let table = 4 * session.time.len() as u64 * columns as u64;
     let held = if output == Some(Output::Npy) { 0 } else { table };
     let kept = if with_states && output == Some(Output::Npz) { table } else { 0 };
-    let needed = |plan: &LikelihoodPlan| plan.device_bytes + plan.host_bytes + held;
-    if let Some(limit) = host_limit {
-        // The device's budget alone was looked at when the chunks were chosen.
-        while needed(planned.plan()) > limit
-            // What does not depend on the chunks may be too much already.
-            && held + session.bytes() < limit
-            && !args.local
-            && args.chunk_bins.is_none()
-            && planned.plan().chunk_bins > 1
-        {
-            job.options.chunk_bins = Some(planned.plan().chunk_bins.div_ceil(2));
-            planned = job.planned()?;
-        }
-        let needed = needed(planned.plan());
-        if needed > limit {
-            let (largest, bytes) = if held > planned.plan().device_bytes {
-                ("log_likelihood, which --output NAME.npy would stream", held)
-            } else {
-                ("the likelihood's chunks", planned.plan().device_bytes)
-            };
-            return Err(Error::OverBudget {
-                needed,
-                in_use: 0,
-                limit,
-                tensor: largest.into(),
-                tensor_bytes: bytes,
-                least: Some(needed),
-            });
-        }
+    if let Some(limit) = host_limit
+        && held + kept >= limit
+    {
+        let tensor = "log_likelihood, which --output NAME.npy would stream".into();
+        return Err(Error::OverBudget {
+            needed: held + kept,
+            in_use: 0,
+            limit,
+            tensor,
+            tensor_bytes: table,
+            least: None,
+        });
     }
+    job.options.reserved_bytes = held;
+    let mut planned = at_once(|| job.planned())?;
     let plan = planned.plan().clone();
     let states = match with_states {
-        true => Some(job.space()?.plan(plan.n_time, Task::Smooth, &job.state_options(held + kept))?),
+        true => {
+            let planned = job.space()?.plan(plan.n_time, Task::Smooth, &job.state_options(held + kept));
+            Some(planned.map_err(|error| beside(error, held + kept))?)
+        }
         false => None,
     };
-    let likelihood_bytes = needed(&plan);
+    let likelihood_bytes = plan.device_bytes + plan.host_bytes + held;
     let state_bytes = states.map_or(0, |s| s.peak_bytes() + held + kept);
     // The session and the model are there all the time.
     let planned_bytes = likelihood_bytes.max(state_bytes) + session.bytes() + model.bytes();

@@ -315,7 +315,8 @@ impl Likelihood {
             Method::Gridded { tolerance } => choose_grid(device, &content, &placed, &marks, tolerance)?,
         };
         // What is there beside chunks, all from the same budget where there is no other memory.
-        let tables = marks.iter().map(|m| m.len() * 4).sum::<usize>() + size_of_val(&placed[..]) + size_of_val(&offsets[..]);
+        let tables =
+            marks.iter().map(|m| m.len() * 4).sum::<usize>() + size_of_val(&placed[..]) + size_of_val(&offsets[..]);
         let beside = Beside::new(device, tables as u64 + options.reserved_bytes);
         let spec = grid.map(|g| GridSpec { order: g.order, per_sigma: g.nodes_per_std });
         let (recording, kde, chunk) = fit_to_budget(device, &content, &offsets, (options.chunk_bins, spec), beside)?;

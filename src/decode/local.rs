@@ -42,7 +42,7 @@ impl LocalLikelihood {
     /// Plans it; `trajectory` is the animal's position during the time bins. The lattice is read here.
     ///
     /// # Errors
-    /// As [`Likelihood::new`]; `InvalidArgument` for positions of another dimension.
+    /// As [`Likelihood::new`](super::Likelihood::new); `InvalidArgument` for positions of another dimension.
     pub fn new(
         device: &Device,
         model: &EncodingModel,
@@ -209,7 +209,10 @@ impl LocalLikelihood {
                 let nothing = densities[i] == f64::NEG_INFINITY || self.constants[first + i] == f64::INFINITY;
                 let known = if nothing { EPS.ln() } else { densities[i] + self.constants[first + i] };
                 if !known.is_finite() {
-                    return Err(Error::Internal(format!("the density of a spike of electrode {} is {known}", p.electrode)));
+                    return Err(Error::Internal(format!(
+                        "the density of a spike of electrode {} is {known}",
+                        p.electrode
+                    )));
                 }
                 sums[p.bin] += self.floor.map_or(known, |f| known.max(f));
             }

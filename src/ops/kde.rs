@@ -456,14 +456,17 @@ impl Kde {
             return Err(Error::invalid("kde: rows", "a capacity of 0; at least one"));
         }
         finite(|| "kde: bins".into(), model.bins)?;
-        finite(|| "kde: baseline".into(), model.baseline)?;
-        if model.bin_constant.iter().any(|v| !v.is_finite()) || model.floor.is_some_and(|v| !v.is_finite()) {
-            return Err(Error::invalid("kde: bin constants and floor", "not all are finite"));
+        let mut values = model.bin_constant.iter().chain(model.baseline).chain(&model.floor);
+        if values.any(|v| !v.is_finite()) {
+            return Err(Error::invalid("kde: bin constants, baseline and floor", "not all are finite"));
         }
         let grid = match spec {
             Some(spec) => {
                 checked(model.electrodes, dims)?;
-                Some(Grid::new(spec, model.electrodes, dims, model.bins)?)
+                let grid = Grid::new(spec, model.electrodes, dims, model.bins)?;
+                // Before tables as long as the grid are made.
+                grid.tile_bytes(rec.capabilities())?;
+                Some(grid)
             }
             None => None,
         };
@@ -569,8 +572,9 @@ impl Kde {
                     log_intensity,
                 };
                 let groups = (g.tile_count * TILE * bins.div_ceil(64)) as u64;
-                // A few bins in a hundred are far, each with an exponential for each spike.
-                let work = groups * 64 * (parts + far_range / 16) as u64;
+                // Where most bins are far, as with sharp marks, each has an exponential for each spike: slices must be short
+                // enough even so.
+                let work = groups * 64 * (parts + far_range) as u64;
                 rec.dispatch(kernel::kde_log::dispatch(params, args, groups).work(work))?;
             }
         }

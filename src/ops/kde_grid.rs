@@ -17,7 +17,7 @@
 
 use super::kde::KdeElectrode;
 use crate::kernel::{self, Tensor};
-use crate::recording::Recording;
+use crate::recording::{Capabilities, Recording};
 use crate::{Error, Result};
 
 /// Slots of a tile.
@@ -60,16 +60,19 @@ impl GridSpec {
         (depth.powi(power) + least) * step.powi(power) / constant
     }
 
-    /// The grids that may keep log intensities within `tolerance` nats, the cheapest first.
+    /// The grids that keep log intensities within `tolerance` nats, the cheapest first, at twice the predicted error.
     ///
-    /// Which bins are far from all spikes that count in them, and how far, depends on the data: the list begins where
-    /// bins two standard deviations away are within the tolerance, and whoever uses it takes the first grid that is
-    /// within it on a sample of the data. It is empty for a tolerance below what f32 arithmetic gives (2e-5).
+    /// A sum of n kernels that is read off a grid is at least n·2^-48 of what its spike's best would give ([`Kde`] adds up
+    /// smaller ones in logarithms). Kernels deeper than λ = √(2 ln(2^48/tolerance)) standard deviations are less than the
+    /// tolerance of such a sum, whatever their error, and the others have at most that of depth λ: nine standard deviations
+    /// for 1e-3. The list is empty for a tolerance below what f32 arithmetic gives (2e-5).
+    ///
+    /// [`Kde`]: super::Kde
     ///
     /// # Errors
-    /// `InvalidArgument` for a tolerance that is not above 0 and below 1, or positions of other than one or two
-    /// dimensions.
-    pub fn candidates(tolerance: f64, position_dims: usize) -> Result<Vec<Self>> {
+    /// `InvalidArgument` for a tolerance that is not above 0 and below 1, `Unsupported` for positions of other than one or
+    /// two dimensions.
+    pub fn for_tolerance(tolerance: f64, position_dims: usize) -> Result<Vec<Self>> {
         if !(tolerance > 0.0 && tolerance < 1.0) {
             return Err(Error::invalid("tolerance", format!("{tolerance} nats; must be above 0 and below 1")));
         }
@@ -77,8 +80,15 @@ impl GridSpec {
         if tolerance < 2e-5 {
             return Ok(Vec::new());
         }
-        let quintic = [2.0, 2.5, 3.0, 4.0, 5.0, 7.0].map(|per_sigma| Self { order: 5, per_sigma });
-        Ok(quintic.into_iter().filter(|s| s.predicted_error(2.0) <= tolerance).collect())
+        let depth = (2.0 * (2f64.powi(48) / tolerance).ln()).sqrt();
+        // Errors of both directions add up.
+        let share = tolerance / 2.0 / position_dims as f64;
+        let grids = (4..=64).map(|halves| Self { order: 5, per_sigma: f64::from(halves) / 2.0 });
+        let mut enough = grids.skip_while(|grid| grid.predicted_error(depth) > share);
+        // Twice as fine in a second step, should samples find the first one wanting.
+        let first = enough.next();
+        let finer = first.map(|grid| Self { per_sigma: (2.0 * grid.per_sigma).min(32.0), ..grid });
+        Ok(first.into_iter().chain(finer).collect())
     }
 
     fn check(&self, dims: usize) -> Result<()> {
@@ -453,6 +463,30 @@ impl Grid {
         most
     }
 
+    /// Node values of a slot, and values between the two passes.
+    fn values(&self) -> (usize, usize) {
+        let between = if self.down.is_some() { self.rows().saturating_mul(self.across.outputs) } else { 0 };
+        (self.rows().saturating_mul(self.pitch), between)
+    }
+
+    /// Bytes of the node values of one tile.
+    ///
+    /// # Errors
+    /// `Unsupported` with the numbers where they do not fit a binding, or take more than a quarter of the budget.
+    pub(super) fn tile_bytes(&self, capabilities: &Capabilities) -> Result<usize> {
+        let most = capabilities.max_tensor_bytes.min(capabilities.budget_bytes / 4);
+        let (nodes, between) = self.values();
+        let bytes = nodes.max(between).saturating_mul(TILE * 4);
+        if bytes as u64 > most {
+            return Err(Error::Unsupported {
+                what: format!("a grid of {} × {} nodes for {TILE} spikes at once", self.x.nodes, self.rows()),
+                need: crate::bytes(bytes as u64),
+                have: format!("{} for it", crate::bytes(most)),
+            });
+        }
+        Ok(bytes)
+    }
+
     /// Appends what fills `sums` (`[spikes, bins]`, each raised by 2^104) of all tiles of a group.
     ///
     /// # Errors
@@ -466,16 +500,8 @@ impl Grid {
     ) -> Result<()> {
         let (native, max_loop) = (rec.capabilities().native, rec.capabilities().max_loop as usize);
         let max_bytes = usize::try_from(rec.capabilities().max_tensor_bytes).unwrap_or(usize::MAX);
-        let node_count = self.rows().saturating_mul(self.pitch);
-        let between = if self.down.is_some() { self.rows().saturating_mul(self.across.outputs) } else { 0 };
-        let tile_bytes = node_count.max(between).saturating_mul(TILE * 4);
-        if tile_bytes > max_bytes {
-            return Err(Error::Unsupported {
-                what: format!("a grid of {} × {} nodes for {TILE} spikes at once", self.x.nodes, self.rows()),
-                need: format!("a binding of {}", crate::bytes(tile_bytes as u64)),
-                have: crate::bytes(max_bytes as u64),
-            });
-        }
+        let (node_count, between) = self.values();
+        let tile_bytes = self.tile_bytes(rec.capabilities())?;
         // Not more than an eighth of the budget either, which other tensors need.
         let share = usize::try_from(rec.capabilities().budget_bytes / 8).unwrap_or(usize::MAX);
         let aim = if native { NATIVE_NODES } else { GPU_NODES }.min(max_bytes).min(share);
@@ -699,18 +725,18 @@ mod tests {
     }
 
     #[test]
-    fn candidates_grow_finer_and_stop_where_f32_does() {
+    fn grids_for_a_tolerance_grow_finer_and_stop_where_f32_does() {
         for dims in [1, 2] {
-            let some = GridSpec::candidates(1e-3, dims).unwrap();
-            assert!(some.len() >= 2);
+            let some = GridSpec::for_tolerance(1e-3, dims).unwrap();
+            assert_eq!(some.len(), 2);
             for pair in some.windows(2) {
                 assert!(pair[0].predicted_error(3.0) > pair[1].predicted_error(3.0));
             }
-            assert!(GridSpec::candidates(1e-6, dims).unwrap().is_empty());
+            assert!(GridSpec::for_tolerance(1e-6, dims).unwrap().is_empty());
         }
         for bad in [0.0, -1.0, 1.0, f64::NAN] {
-            assert!(GridSpec::candidates(bad, 1).is_err(), "{bad}");
+            assert!(GridSpec::for_tolerance(bad, 1).is_err(), "{bad}");
         }
-        assert!(GridSpec::candidates(1e-3, 3).is_err());
+        assert!(GridSpec::for_tolerance(1e-3, 3).is_err());
     }
 }
