@@ -233,8 +233,13 @@ fn the_same_bits_whatever_the_chunks_and_the_budget() {
     let s = &sessions[1];
     let model = fitted(s);
     let whole = computed(&common::devices()[0], s, &LikelihoodOptions::default());
-    let tight = DeviceOptions { choice: Choice::Cpu, memory_budget: Some(105 << 10), ..DeviceOptions::default() };
-    let device = Device::open(&tight).unwrap();
+    let open = |budget| {
+        let options = DeviceOptions { choice: Choice::Cpu, memory_budget: Some(budget), ..DeviceOptions::default() };
+        Device::open(&options).unwrap()
+    };
+    let none = Likelihood::new(&open(1), &model, &bins(s), &s.decoding, &LikelihoodOptions::default());
+    let Err(spikewave::Error::OverBudget { least: Some(least), .. }) = none else { panic!("{none:?}") };
+    let device = open(least + 1024);
     let mut likelihood =
         Likelihood::new(&device, &model, &bins(s), &s.decoding, &LikelihoodOptions::default()).unwrap();
     assert!(likelihood.plan().chunks > 1, "{:?}", likelihood.plan());
@@ -329,6 +334,74 @@ fn a_grid_keeps_to_its_tolerance() {
                 assert!(max <= 4.0 * tolerance, "{} {name}: {max}", device.name());
             }
         }
+    }
+}
+
+/// One electrode with next to no spikes beside one with many: every spike of both is within the tolerance.
+#[test]
+fn a_grid_keeps_to_its_tolerance_on_rare_electrodes() {
+    let mut random = Random::new(3, 1);
+    let time: Vec<f64> = (0..6000).map(|i| f64::from(i) * 0.02).collect();
+    let position = Array2::from_shape_fn((6000, 1), |(i, _)| 150.0 - 150.0 * (0.3 * time[i]).cos());
+    let trajectory = Trajectory::new(time, position).unwrap();
+    // Marks say where: far places are deep.
+    let mut spikes = |n: usize, from: f64, to: f64| {
+        let mut times: Vec<f64> = (0..n).map(|_| from + (to - from) * random.uniform()).collect();
+        times.sort_by(f64::total_cmp);
+        let at = trajectory.at(&times);
+        let features =
+            Array2::from_shape_fn((n, 3), |(i, k)| (at[[i, 0]] * [2.0, 1.0, -1.0][k] + 15.0 * random.normal()) as f32);
+        Spikes::new(times, features).unwrap()
+    };
+    let s = Session {
+        encoding: vec![spikes(6000, 0.0, 100.0), spikes(12, 0.0, 100.0)],
+        decoding: vec![spikes(600, 100.0, 119.0), spikes(3, 100.0, 119.0)],
+        environment: Environment::new(Array2::from_shape_fn((150, 1), |(i, _)| 2.0 * i as f64), vec![true; 150])
+            .unwrap(),
+        time: (0..20_000).map(|i| 100.0 + 0.001 * f64::from(i)).collect(),
+        trajectory,
+        ..odd_session(1)
+    };
+    let device = &common::devices()[0];
+    let exact = computed(device, &s, &LikelihoodOptions::default());
+    for tolerance in [1e-2, 1e-3, 1e-4] {
+        let options = LikelihoodOptions { method: Method::Gridded { tolerance }, ..LikelihoodOptions::default() };
+        let mut likelihood = Likelihood::new(device, &fitted(&s), &bins(&s), &s.decoding, &options).unwrap();
+        assert!(likelihood.plan().grid.is_some());
+        let gridded = likelihood.to_array(&Control::default()).unwrap();
+        let of_row = |t: f64| {
+            let all = s.decoding.iter().flat_map(Spikes::times);
+            all.filter(|x| **x >= t && **x < t + 0.001).count()
+        };
+        for (t, (a, b)) in gridded.rows().into_iter().zip(exact.rows()).enumerate() {
+            let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            // Rounding of the sums comes on top.
+            let allowed = tolerance * of_row(s.time[t]) as f64 + 5e-5;
+            assert!(f64::from(worst) <= allowed, "{tolerance}: {worst} in row {t}, {:?}", likelihood.plan().grid);
+        }
+    }
+}
+
+/// Tracking was lost while the animal jumped, and a spike lies in between: hardly any occupancy, a huge intensity.
+#[test]
+fn a_spike_where_the_animal_hardly_was_is_no_error() {
+    let time: Vec<f64> = (0..2000).map(|i| f64::from(i) * 0.02 + if i < 1000 { 0.0 } else { 1.0 }).collect();
+    let position = Array2::from_shape_fn((2000, 1), |(i, _)| if i < 1000 { 10.0 } else { 152.0 } + (i % 7) as f64);
+    let spikes = |times: &[f64]| Spikes::new(times.to_vec(), Array2::from_elem((times.len(), 2), 50.0)).unwrap();
+    let s = Session {
+        trajectory: Trajectory::new(time, position).unwrap(),
+        encoding: vec![spikes(&[1.0, 20.45, 30.0])],
+        decoding: vec![spikes(&[41.5])],
+        environment: Environment::new(Array2::from_shape_fn((80, 1), |(i, _)| 2.0 * i as f64), vec![true; 80]).unwrap(),
+        time: (0..5).map(|i| 41.0 + 0.2 * f64::from(i)).collect(),
+        ..odd_session(1)
+    };
+    let want = oracle(&s, 1.0);
+    assert!(want.iter().any(|l| *l < -1e15));
+    for device in common::devices() {
+        let got = computed(&device, &s, &LikelihoodOptions::default());
+        let off = got.iter().zip(&want).map(|(g, w)| (f64::from(*g) - w).abs() / (1.0 + w.abs())).fold(0.0, f64::max);
+        assert!(off < 1e-5, "{}: {off}", device.name());
     }
 }
 
