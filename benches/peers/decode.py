@@ -272,6 +272,7 @@ def measure(case, args, program, scratch):
             mine.likelihood.append(warm["timing"]["likelihood_ms"])
         mine.first.append(timing["warmup_ms"] + timing["likelihood_ms"])
         mine.cold.append(report.pop("wall_ms"))
+        report.pop("files", None)
         mine.report = report
 
     for number in range(args.rounds):
