@@ -528,20 +528,39 @@ impl StateSpace {
             job.log_evidence = job.forward(&rows, &mut predicted, keep)?;
             job.report(rows.len());
         }
+        let log_evidence = job.log_evidence;
         let (mut ratio, mut back) = (vec![0.0; s], vec![0.0; s]);
+        // While a chunk is smoothed, the one before it is filtered again.
+        let mut ahead = if plan.chunks > 1 { Some(Job::new(self, plan, options, control, 2)?) } else { None };
         for index in (0..plan.chunks).rev() {
             let rows = job.chunk(index);
             let last = index + 1 == plan.chunks;
-            if !last {
-                predicted.copy_from_slice(&checkpoints[index * s..(index + 1) * s]);
-                job.load(data, &rows)?;
-                job.forward(&rows, &mut predicted, Keep::Predicted)?;
-            }
-            job.backward(&rows, &mut ratio, last, &mut back)?;
+            let before = match (&mut ahead, index.checked_sub(1)) {
+                (Some(ahead), Some(before)) => {
+                    let rows = ahead.chunk(before);
+                    predicted.copy_from_slice(&checkpoints[before * s..(before + 1) * s]);
+                    ahead.load(data, &rows)?;
+                    Some((ahead, rows))
+                }
+                _ => None,
+            };
+            let (smoothed, filtered) = rayon::join(
+                || job.backward(&rows, &mut ratio, last, &mut back),
+                || match before {
+                    Some((ahead, rows)) => ahead.forward(&rows, &mut predicted, Keep::Predicted),
+                    None => Ok(0.0),
+                },
+            );
+            smoothed?;
+            filtered?;
             job.emit(rows.clone(), sink)?;
             job.report(rows.len());
+            if let Some(ahead) = &mut ahead {
+                ahead.done = job.done;
+                std::mem::swap(ahead, &mut job);
+            }
         }
-        Ok(Summary { log_evidence: job.log_evidence, plan })
+        Ok(Summary { log_evidence, plan })
     }
 
     /// All posteriors in memory: those of [`Self::smooth`] if `smooth`, else of [`Self::filter`].

@@ -36,7 +36,7 @@ pub struct Plan {
     pub chunk_rows: usize,
     /// Chunks.
     pub chunks: usize,
-    /// Log likelihoods, states and results of one chunk.
+    /// Log likelihoods, states and results of one chunk; of two where the smoother has several.
     pub chunk_bytes: u64,
     /// States at the borders of chunks.
     pub checkpoint_bytes: u64,
@@ -75,7 +75,9 @@ impl StateSpace {
             n_time,
             chunk_rows,
             chunks,
-            chunk_bytes: self.row_bytes(task).saturating_mul(chunk_rows as u64),
+            // The smoother works on two chunks at once.
+            chunk_bytes: self.row_bytes(task).saturating_mul(chunk_rows as u64)
+                * if task == Task::Smooth && chunks > 1 { 2 } else { 1 },
             checkpoint_bytes: 8 * s * checkpoints,
             table_bytes: self.walks.iter().map(super::Walk::bytes).sum::<u64>() + vectors + path,
         }
