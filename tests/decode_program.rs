@@ -347,6 +347,9 @@ fn bad_arguments_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (args, words) in [
         (&["--output", "out.csv"][..], &["output", ".npz or .npy"][..]),
+        (&["--plot", "out.pdf"], &["plot", ".png"]),
+        (&["--plot", "out"], &["plot", ".png"]),
+        (&["--local", "--method", "gridded", "--tolerance", "1e-3"], &["method", "local likelihood is always exact"]),
         (&["--position-std", "0"], &["position_std", "positive"]),
         (&["--waveform-std", "-1"], &["waveform_std", "positive"]),
         (&["--time-bin-size", "0"], &["time_bin_size", "positive"]),
@@ -360,7 +363,9 @@ fn bad_arguments_are_refused() {
         assert!(refused.code == Some(2) && refused.stdout.is_empty(), "{}", refused.stderr);
     }
     run(&decode(&["--output", "/nowhere/out.npz"])).refused(3, &["/nowhere"]);
-    run(&decode(&["--plot", text(folder.path())])).refused(3, &["is a folder"]);
+    let folder_png = folder.path().join("folder.png");
+    std::fs::create_dir(&folder_png).unwrap();
+    run(&decode(&["--plot", text(&folder_png)])).refused(3, &["is a folder"]);
     run(&["decode", "--device", "nosuch"]).refused(4, &["nosuch"]);
     let no_truth = changed(&folder, "s.npz", &[("decode_position", None), ("decode_position_time", None)]);
     run(&decode(&["--data", text(&no_truth), "--local"])).refused(3, &["decode_position"]);
@@ -371,7 +376,50 @@ fn bad_arguments_are_refused() {
     let npy = folder.path().join("ll.npy");
     let args = ["--memory-budget", "64KiB", "--output", text(&npy), "--likelihood-only"];
     run(&decode(&args)).refused(5, &["over the memory budget", "the least that would do"]);
-    assert_eq!(listed(&folder), ["s.npz"]);
+    assert_eq!(listed(&folder), ["folder.png", "s.npz"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn no_file_is_written_over_another_of_the_same_run() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| text(&folder.path().join(name)).to_owned();
+    let session = path("s.npz");
+    std::fs::copy(BUNDLED, &session).unwrap();
+    std::fs::create_dir(path("sub")).unwrap();
+    symlink("s.npz", path("link.npz")).unwrap();
+    symlink("new.png", path("link.npy")).unwrap();
+    std::fs::hard_link(&session, path("hard.png")).unwrap();
+    let around = path("sub/../s.npz");
+    for [output, plot] in [
+        [Some(session.clone()), None],
+        [Some(around), None],
+        [Some(path("link.npz")), None],
+        [None, Some(path("hard.png"))],
+        [Some(path("link.npy")), Some(path("sub/../new.png"))],
+    ] {
+        let mut args = decode(&["--data", &session]);
+        output.iter().for_each(|o| args.extend(["--output", o]));
+        plot.iter().for_each(|p| args.extend(["--plot", p]));
+        run(&args).refused(2, &["is the file of --", "another name"]);
+    }
+    assert!(std::fs::read(&session).unwrap() == std::fs::read(BUNDLED).unwrap());
+    assert_eq!(listed(&folder), ["hard.png", "link.npy", "link.npz", "s.npz", "sub"]);
+
+    // A link stays, and what it points to is written; a pipe is none.
+    let output = path("OUT.NPZ");
+    symlink("sub/out.npz", &output).unwrap();
+    run(&decode(&["--output", &output, "--plot", &path("p.PNG"), "--json"])).json();
+    assert!(Path::new(&output).is_symlink());
+    assert_eq!(Npz::open(path("sub/out.npz")).unwrap().matrix::<f32>("log_likelihood").unwrap().ncols(), 90);
+    assert_png(Path::new(&path("p.PNG")));
+    symlink("/dev/null", path("null.npz")).unwrap();
+    symlink("/dev/null", path("null.npy")).unwrap();
+    symlink("/dev/null", path("null.png")).unwrap();
+    for args in [["--output", &path("null.npz")], ["--output", &path("null.npy")], ["--plot", &path("null.png")]] {
+        run(&decode(&args)).refused(3, &["is not a regular file"]);
+    }
 }
 
 /// A session that takes a while.

@@ -17,7 +17,7 @@ use spikewave::decode::{
 };
 use spikewave::device::Control;
 use spikewave::io::npy::{NpyRows, NpyStream};
-use spikewave::io::npz;
+use spikewave::io::{npz, same_file};
 use spikewave::{Device, Error, Result};
 
 use super::gw::{announce, writable};
@@ -124,18 +124,40 @@ enum Output {
 impl Args {
     fn output(&self) -> Result<Option<Output>> {
         let Some(path) = &self.output else { return Ok(None) };
-        let kind = match path.extension().and_then(|e| e.to_str()) {
-            Some("npz") => Output::Npz,
-            Some("npy") => Output::Npy,
-            _ => {
-                return Err(Error::invalid("output", format!("{}; its name must end in .npz or .npy", path.display())));
+        match path.extension().and_then(|e| e.to_str()) {
+            Some(end) if end.eq_ignore_ascii_case("npz") => Ok(Some(Output::Npz)),
+            Some(end) if end.eq_ignore_ascii_case("npy") => Ok(Some(Output::Npy)),
+            _ => Err(Error::invalid("output", format!("{}; its name must end in .npz or .npy", path.display()))),
+        }
+    }
+
+    /// Which file is written, once it is clear that all can be, and that none is another one.
+    fn files(&self) -> Result<Option<Output>> {
+        let output = self.output()?;
+        if let Some(path) = &self.plot
+            && !path.extension().is_some_and(|end| end.eq_ignore_ascii_case("png"))
+        {
+            return Err(Error::invalid("plot", format!("{}; its name must end in .png", path.display())));
+        }
+        let files = [("--data", &self.data), ("--output", &self.output), ("--plot", &self.plot)];
+        for (i, (name, path)) in files.iter().enumerate() {
+            for (other, second) in &files[i + 1..] {
+                if let (Some(path), Some(second)) = (path, second)
+                    && same_file(path, second)
+                {
+                    let why = format!("{} is the file of {name} too; give it another name", second.display());
+                    return Err(Error::invalid(*other, why));
+                }
             }
-        };
-        writable(path)?;
-        Ok(Some(kind))
+        }
+        self.output.iter().chain(&self.plot).try_for_each(|path| writable(path))?;
+        Ok(output)
     }
 
     fn likelihood_options(&self) -> Result<LikelihoodOptions> {
+        if self.local && self.method == MethodName::Gridded {
+            return Err(Error::invalid("method", "gridded; the local likelihood is always exact: leave --method out"));
+        }
         let method = match (self.method, self.tolerance) {
             (MethodName::Exact, None) => Method::Exact,
             (MethodName::Gridded, Some(tolerance)) => Method::Gridded { tolerance },
@@ -312,8 +334,8 @@ impl Job<'_> {
             _ => None,
         };
         let from = stream.as_ref().map_or(0, NpyStream::done);
-        if let (1.., Some(path)) = (from, &self.args.output) {
-            say(&format!("resumed: {from} of {rows} time bins are in {}.partial", path.display()));
+        if let (1.., Some(stream)) = (from, &stream) {
+            say(&format!("resumed: {from} of {rows} time bins are in {}", stream.partial().display()));
         }
         let mut memory = Vec::new();
         if stream.is_none() {
@@ -480,10 +502,7 @@ pub fn run(args: &Args) -> Result<()> {
     give_back_large_blocks();
     interrupt();
     let mut options = args.likelihood_options()?;
-    let output = args.output()?;
-    if let Some(path) = &args.plot {
-        writable(path)?;
-    }
+    let output = args.files()?;
     if let Some(threads) = args.device.threads.filter(|n| *n > 0) {
         // What runs beside the device; a pool that is there already stays.
         _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();

@@ -25,6 +25,8 @@ const TOP: f32 = 138.0;
 const GAP: f32 = 46.0;
 const BOTTOM: f32 = 68.0;
 const STATES_HEIGHT: f32 = 160.0;
+/// The most electrodes of which each has its number at the axis.
+const LABELLED: usize = 16;
 
 const MISSING: Rgb = [236, 238, 241];
 const TRUE: Rgb = [255, 74, 120];
@@ -336,7 +338,7 @@ fn nearly_all(mut values: Vec<f32>, part: f64) -> Option<(f64, f64)> {
 /// [`Error::File`] when `path` cannot be written; then nothing is left of it.
 pub fn session(figure: &DecodeFigure<'_>, path: &Path) -> Result<()> {
     let reduced = figure.posterior;
-    let raster_height = (14.0 * figure.spikes.len() as f32).clamp(110.0, 260.0).round();
+    let raster_height = (18.0 * figure.spikes.len() as f32).clamp(110.0, 18.0 * LABELLED as f32).round();
     let image_height = if reduced.dimensions.len() == 1 { 460.0 } else { 290.0 };
     let images = (GAP + image_height) * reduced.dimensions.len() as f32;
     let states = if reduced.states.is_empty() { 0.0 } else { GAP + STATES_HEIGHT };
@@ -461,7 +463,7 @@ fn draw_spikes(canvas: &mut Canvas, mut axes: Axes, figure: &DecodeFigure<'_>, r
     let inside = |t: &f64| (start..=end).contains(t);
     let times = |e: usize| figure.spikes[e].iter().map(move |t| t - reference).filter(inside);
     let total: usize = (0..electrodes).map(|e| times(e).count()).sum();
-    axes.y_ticks = if electrodes as f32 <= height / 20.0 {
+    axes.y_ticks = if electrodes <= LABELLED {
         (0..electrodes).map(|e| e as f64).collect()
     } else {
         let some = round_values(0.0, electrodes as f64 - 1.0, f64::from(height) / 45.0);
