@@ -84,6 +84,13 @@ impl Bins {
     }
 }
 
+/// Kernels of a block, kept from task to task.
+#[derive(Default)]
+struct Scratch {
+    left: Vec<f32>,
+    right: Vec<f32>,
+}
+
 /// What a task works with.
 struct Work<'a> {
     enc: Encoding<'a>,
@@ -94,7 +101,7 @@ struct Work<'a> {
     bins: &'a Bins,
     rows: usize,
     multiply: tile::Multiply,
-    offsets: Vec<usize>,
+    offsets: &'a [usize],
     left: Vec<f32>,
     right: Vec<f32>,
 }
@@ -129,7 +136,7 @@ impl Work<'_> {
 }
 
 /// `out[spike][bin]` of a task.
-fn sums(mut w: Work<'_>, out: &mut [f32]) {
+fn sums(w: &mut Work<'_>, out: &mut [f32]) {
     let (p, rows, panels) = (w.bins.p, w.rows, w.panels.len);
     let n = w.sites.len() / w.bins.d;
     let gaps: Vec<Vec<f32>> = w
@@ -220,29 +227,36 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
     let bins = Bins::new(&a.centers[..count * d], d);
     let weights = &a.sites[p.weights_at as usize..];
     let out = Scattered::new(a.sums);
-    tasks(a.tiles, GROUP).par_iter().filter(|task| task.n > 0).for_each(|task: &Task| {
-        let (enc, panels) = sides(task, a.encoding, weights, a.marks, p.spikes as usize);
-        let shifts = a.peaks[task.slot..][..task.slots].chunks(LANES).map(|peaks| {
-            let mut shift = [0.0; LANES];
-            for (shift, peak) in shift.iter_mut().zip(peaks) {
-                *shift = peak - RAISED;
-            }
-            shift
-        });
-        let work = Work {
-            enc,
-            shifts: shifts.collect(),
-            panels,
-            sites: &a.sites[task.first * d..][..task.n * d],
-            bins: &bins,
-            rows: task.slots,
-            multiply: tile::best(),
-            offsets: (0..BLOCK).map(|k| k * bins.pitch).collect(),
-            left: vec![0.0; BLOCK * LANES],
-            right: vec![0.0; BLOCK * bins.pitch + COLS],
-        };
-        // SAFETY: no two tasks share a slot.
-        let out = unsafe { out.part(task.slot * count, task.slots * count) };
-        sums(work, out);
-    });
+    let offsets: Vec<usize> = (0..BLOCK).map(|k| k * bins.pitch).collect();
+    tasks(a.tiles, GROUP).par_iter().filter(|task| task.n > 0).for_each_init(
+        Scratch::default,
+        |scratch, task: &Task| {
+            let (enc, panels) = sides(task, a.encoding, weights, a.marks, p.spikes as usize);
+            let shifts = a.peaks[task.slot..][..task.slots].chunks(LANES).map(|peaks| {
+                let mut shift = [0.0; LANES];
+                for (shift, peak) in shift.iter_mut().zip(peaks) {
+                    *shift = peak - RAISED;
+                }
+                shift
+            });
+            scratch.left.resize(BLOCK * LANES, 0.0);
+            scratch.right.resize(BLOCK * bins.pitch + COLS, 0.0);
+            let mut work = Work {
+                enc,
+                shifts: shifts.collect(),
+                panels,
+                sites: &a.sites[task.first * d..][..task.n * d],
+                bins: &bins,
+                rows: task.slots,
+                multiply: tile::best(),
+                offsets: &offsets,
+                left: std::mem::take(&mut scratch.left),
+                right: std::mem::take(&mut scratch.right),
+            };
+            // SAFETY: no two tasks share a slot.
+            let out = unsafe { out.part(task.slot * count, task.slots * count) };
+            sums(&mut work, out);
+            *scratch = Scratch { left: work.left, right: work.right };
+        },
+    );
 }
