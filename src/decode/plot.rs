@@ -84,6 +84,7 @@ pub struct Reduced {
     place_bins: usize,
     dimensions: Vec<Dimension>,
     of_likelihood: bool,
+    non_local: bool,
     states: Vec<String>,
     /// Sum and number of the probabilities of each state in each column (columns × states).
     state_sums: Vec<(f64, u32)>,
@@ -120,6 +121,7 @@ impl Reduced {
             place_bins: interior.nrows(),
             dimensions: interior.columns().into_iter().map(Dimension::new).collect(),
             of_likelihood: false,
+            non_local: false,
             states: Vec::new(),
             state_sums: Vec::new(),
         }
@@ -131,6 +133,12 @@ impl Reduced {
         self.states = names.iter().map(|n| (*n).to_string()).collect();
         self.state_sums = vec![(0.0, 0); COLUMNS * names.len()];
         self
+    }
+
+    /// Says that the posterior holds non-local states alone, which need not sum to 1.
+    #[must_use]
+    pub fn non_local(self) -> Self {
+        Self { non_local: true, ..self }
     }
 
     /// Takes rows of a posterior (rows × P), of which the first belongs to time bin `first`.
@@ -410,7 +418,11 @@ pub fn session(figure: &DecodeFigure<'_>, path: &Path) -> Result<()> {
 }
 
 fn caption(reduced: &Reduced) -> String {
-    let what = if reduced.of_likelihood { "likelihood, normalised in each time bin" } else { "posterior" };
+    let what = match (reduced.of_likelihood, reduced.non_local) {
+        (true, _) => "likelihood, normalised in each time bin",
+        (_, true) => "non-local posterior",
+        _ => "posterior",
+    };
     match reduced.crowd() {
         0 | 1 => what.to_string(),
         n => format!("{what}; a pixel shows the maximum of up to {} time bins", grouped(n)),
