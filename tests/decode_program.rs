@@ -79,6 +79,10 @@ fn check(value: &Value) {
     for key in ["fit_ms", "warmup_ms", "first_ms", "likelihood_ms", "state_space_ms"] {
         assert!(number(&value["timing"][key]) >= 0.0, "{value}");
     }
+    let timing = value["timing"].as_object().unwrap();
+    let parts = timing.iter().filter(|(name, _)| !["first_ms", "total_ms"].contains(&name.as_str()));
+    let (sum, total) = (parts.map(|(_, ms)| number(ms)).sum::<f64>(), number(&timing["total_ms"]));
+    assert!(sum <= total && sum >= 0.8 * total - 20.0, "{sum} of {total} ms: {value}");
     let memory = &value["memory"];
     let (planned, peak) = (number(&memory["planned_bytes"]), number(&memory["peak_bytes"]));
     assert!(peak > 0.0 && peak <= number(&memory["budget_bytes"]), "{value}");
@@ -137,6 +141,9 @@ fn models_show_when_the_cells_speak_of_somewhere_else() {
         assert_png(&png);
         assert_eq!(found["states"].as_array().unwrap().len(), states);
         let mut npz = Npz::open(&out).unwrap();
+        positions_are_of_states_with_one(&found, &mut npz, states, far);
+        let listed = found["states"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap());
+        assert_eq!(names(&out), listed.collect::<Vec<_>>());
         let time = npz.vector::<f64>("time").unwrap();
         let p = npz.matrix::<f32>("acausal_state_probabilities").unwrap();
         assert!(p.rows().into_iter().all(|row| (row.sum() - 1.0).abs() < 1e-4));
@@ -159,6 +166,33 @@ fn models_show_when_the_cells_speak_of_somewhere_else() {
             mean(false)
         );
     }
+}
+
+/// The state names as they stand in a file: NumPy's Unicode strings.
+fn names(path: &Path) -> Vec<String> {
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
+    let npy = npyz::NpyFile::new(zip.by_name("state_names.npy").unwrap()).unwrap();
+    npy.into_vec::<String>().unwrap()
+}
+
+/// Posterior and positions are those of the two states that have a position, and are not known where these are unlikely.
+fn positions_are_of_states_with_one(found: &Value, npz: &mut Npz, states: usize, far: usize) {
+    let posterior = npz.matrix::<f32>("acausal_posterior").unwrap();
+    let by_state = npz.array::<f32>("acausal_posterior_by_state").unwrap();
+    assert_eq!(by_state.shape(), [posterior.nrows(), 2, posterior.ncols()]);
+    let sum = by_state.sum_axis(ndarray::Axis(1));
+    assert!(sum.iter().zip(&posterior).all(|(a, b)| (a - b).abs() < 1e-6));
+    let p = npz.matrix::<f32>("acausal_state_probabilities").unwrap();
+    let (map, mean) = (npz.matrix::<f64>("map_position").unwrap(), npz.matrix::<f64>("mean_position").unwrap());
+    let mut known = 0;
+    for t in 0..p.nrows() {
+        let mass: f32 = p.row(t).iter().skip(states - 2).sum();
+        assert_eq!((map[[t, 0]].is_nan(), mean[[t, 0]].is_nan()), (mass < 0.5, mass < 0.5), "time bin {t}: {mass}");
+        known += usize::from(mass >= 0.5);
+    }
+    assert!(if far == 2 { known < p.nrows() / 2 && known > 0 } else { known == p.nrows() });
+    assert_eq!(number(&found["error_n_time"]) as usize, known);
+    assert_eq!(found["error_of"].as_str().unwrap().contains("non-local"), far == 2);
 }
 
 /// Sessions with known likelihoods, and the devices to decode them on.
@@ -284,6 +318,15 @@ fn bad_sessions_are_refused_with_the_array_and_the_reason() {
                 .to_vec(),
             vec!["electrode 2", "without a gap"],
         ),
+        (
+            vec![("encoding_marks_1", Some(array(&[n, 4], &vec![1e30f32; 4 * n])))],
+            vec!["encoding_marks_1", "feature 0 of spike 0 is 1e30"],
+        ),
+        (vec![("waveform_std", Some(array(&[], &[-1e300])))], vec!["waveform_std", "-1e300"]),
+        (
+            vec![("place_bin_centers", Some(array(&[90], &std::array::from_fn::<f64, 90, _>(|i| 1e4 + i as f64))))],
+            vec!["place_bin_centers", "both in cm and in the same frame?"],
+        ),
         (vec![("encoding_marks_x", ones(&[1]))], vec!["encoding_marks_x", "electrode"]),
         (vec![("position", ones(&[samples - 1, 1]))], vec!["\"position\"", "one row a time"]),
         (vec![("position", ones(&[samples, 2]))], vec!["\"position\"", "2 columns", "place_bin_centers"]),
@@ -308,7 +351,6 @@ fn bad_sessions_are_refused_with_the_array_and_the_reason() {
         (vec![("time", Some(array(&[2], &[2.0, 1.0])))], vec!["\"time\"", "sort"]),
         (vec![("time", None)], vec!["no array \"time\"", "position_time"]),
         (vec![("decode_position", None)], vec!["no array \"decode_position\""]),
-        (vec![("exact_log_likelihood", ones(&[3, 90]))], vec!["exact_log_likelihood", "[3, 90]"]),
         (silent.iter().map(|(n, b)| (n.as_str(), b.clone())).collect(), vec!["no encoding spike"]),
     ];
     for (changes, words) in cases {
@@ -334,6 +376,34 @@ fn bad_sessions_are_refused_with_the_array_and_the_reason() {
     // Sorted, where that is asked for.
     let path = changed(&folder, "unsorted.npz", &[("encoding_spike_times_1", with(0.0))]);
     run(&decode(&["--data", text(&path), "--sort-spikes", "--json"])).json();
+    // What is compared with may be damaged.
+    let path = changed(&folder, "compared.npz", &[("exact_log_likelihood", ones(&[3, 90]))]);
+    let found = run(&decode(&["--data", text(&path), "--json"]));
+    assert!(found.stderr.lines().filter(|l| l.starts_with("warning: ")).count() == 1, "{}", found.stderr);
+    assert!(found.stderr.contains("exact_log_likelihood\" has the shape [3, 90]"), "{}", found.stderr);
+    assert!(found.json()["max_abs_difference"].is_null());
+    // Half of the track was never visited; times are a column, and a bandwidth is a float16.
+    let mut centers = bundled.vector::<f64>("place_bin_centers").unwrap();
+    centers[45..].iter_mut().for_each(|x| *x += 1e4);
+    let time = bundled.vector::<f64>("time").unwrap();
+    let mut std = array(&[], &[0x4600u16]);
+    let at = std.windows(2).position(|w| w == b"u2").unwrap();
+    std[at] = b'f';
+    let path = changed(
+        &folder,
+        "half.npz",
+        &[
+            ("place_bin_centers", Some(array(&[90], &centers))),
+            ("time", Some(array(&[time.len(), 1], &time))),
+            ("position_std", Some(std)),
+        ],
+    );
+    let said = run(&decode(&["--data", text(&path)])).done().stderr;
+    assert!(said.contains("note: 45 of 90 bins inside the track were never visited"), "{said}");
+    let found = run(&decode(&["--data", text(&path), "--json"])).json();
+    assert_eq!(found["bins_never_visited"], 45);
+    let six = run(&decode(&["--data", text(&path), "--position-std", "6", "--json"])).json();
+    assert_eq!(found["log_evidence"], six["log_evidence"]);
     // No spike to decode: nothing but the ground-process intensity.
     let nothing = empty("decoding");
     let nothing: Changes<'_> = nothing.iter().map(|(n, b)| (n.as_str(), b.clone())).collect();
@@ -347,6 +417,9 @@ fn bad_arguments_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (args, words) in [
         (&["--output", "out.csv"][..], &["output", ".npz or .npy"][..]),
+        (&["--plot", "out.pdf"], &["plot", ".png"]),
+        (&["--plot", "out"], &["plot", ".png"]),
+        (&["--local", "--method", "gridded", "--tolerance", "1e-3"], &["method", "local likelihood is always exact"]),
         (&["--position-std", "0"], &["position_std", "positive"]),
         (&["--waveform-std", "-1"], &["waveform_std", "positive"]),
         (&["--time-bin-size", "0"], &["time_bin_size", "positive"]),
@@ -360,7 +433,9 @@ fn bad_arguments_are_refused() {
         assert!(refused.code == Some(2) && refused.stdout.is_empty(), "{}", refused.stderr);
     }
     run(&decode(&["--output", "/nowhere/out.npz"])).refused(3, &["/nowhere"]);
-    run(&decode(&["--plot", text(folder.path())])).refused(3, &["is a folder"]);
+    let folder_png = folder.path().join("folder.png");
+    std::fs::create_dir(&folder_png).unwrap();
+    run(&decode(&["--plot", text(&folder_png)])).refused(3, &["is a folder"]);
     run(&["decode", "--device", "nosuch"]).refused(4, &["nosuch"]);
     let no_truth = changed(&folder, "s.npz", &[("decode_position", None), ("decode_position_time", None)]);
     run(&decode(&["--data", text(&no_truth), "--local"])).refused(3, &["decode_position"]);
@@ -371,7 +446,50 @@ fn bad_arguments_are_refused() {
     let npy = folder.path().join("ll.npy");
     let args = ["--memory-budget", "64KiB", "--output", text(&npy), "--likelihood-only"];
     run(&decode(&args)).refused(5, &["over the memory budget", "the least that would do"]);
-    assert_eq!(listed(&folder), ["s.npz"]);
+    assert_eq!(listed(&folder), ["folder.png", "s.npz"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn no_file_is_written_over_another_of_the_same_run() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| text(&folder.path().join(name)).to_owned();
+    let session = path("s.npz");
+    std::fs::copy(BUNDLED, &session).unwrap();
+    std::fs::create_dir(path("sub")).unwrap();
+    symlink("s.npz", path("link.npz")).unwrap();
+    symlink("new.png", path("link.npy")).unwrap();
+    std::fs::hard_link(&session, path("hard.png")).unwrap();
+    let around = path("sub/../s.npz");
+    for [output, plot] in [
+        [Some(session.clone()), None],
+        [Some(around), None],
+        [Some(path("link.npz")), None],
+        [None, Some(path("hard.png"))],
+        [Some(path("link.npy")), Some(path("sub/../new.png"))],
+    ] {
+        let mut args = decode(&["--data", &session]);
+        output.iter().for_each(|o| args.extend(["--output", o]));
+        plot.iter().for_each(|p| args.extend(["--plot", p]));
+        run(&args).refused(2, &["is the file of --", "another name"]);
+    }
+    assert!(std::fs::read(&session).unwrap() == std::fs::read(BUNDLED).unwrap());
+    assert_eq!(listed(&folder), ["hard.png", "link.npy", "link.npz", "s.npz", "sub"]);
+
+    // A link stays, and what it points to is written; a pipe is none.
+    let output = path("OUT.NPZ");
+    symlink("sub/out.npz", &output).unwrap();
+    run(&decode(&["--output", &output, "--plot", &path("p.PNG"), "--json"])).json();
+    assert!(Path::new(&output).is_symlink());
+    assert_eq!(Npz::open(path("sub/out.npz")).unwrap().matrix::<f32>("log_likelihood").unwrap().ncols(), 90);
+    assert_png(Path::new(&path("p.PNG")));
+    symlink("/dev/null", path("null.npz")).unwrap();
+    symlink("/dev/null", path("null.npy")).unwrap();
+    symlink("/dev/null", path("null.png")).unwrap();
+    for args in [["--output", &path("null.npz")], ["--output", &path("null.npy")], ["--plot", &path("null.png")]] {
+        run(&decode(&args)).refused(3, &["is not a regular file"]);
+    }
 }
 
 /// A session that takes a while.
@@ -455,6 +573,31 @@ fn an_interrupted_run_says_so_and_can_go_on() {
     assert!(out.stdout.is_empty() && !npy.exists());
     assert!(number(&run(&args).json()["resumed_from"]) > 0.0);
     assert_eq!(listed(&folder), ["ll.npy", "long.npz"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_npz_leaves_nothing_and_a_killed_one_is_cleared() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = long_session(&folder);
+    let out = folder.path().join("out.npz");
+    let args = decode(&["--data", text(&session), "--model", "contfrag", "--output", text(&out)]);
+    for signal in ["-INT", "-KILL"] {
+        let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let begun = || listed(&folder).iter().any(|name| name.starts_with(&format!(".out.npz.{}-", child.id())));
+        let started = Instant::now();
+        while !begun() && started.elapsed() < Duration::from_secs(120) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(child.try_wait().unwrap().is_none(), "the run was too quick to be interrupted");
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let done = child.wait_with_output().unwrap();
+        assert_eq!(done.status.code(), (signal == "-INT").then_some(130));
+        assert!(done.stdout.is_empty() && !out.exists());
+        assert_eq!(listed(&folder).len(), if signal == "-INT" { 1 } else { 2 });
+    }
+    run(&[&args[..], &["--json"]].concat()).json();
+    assert_eq!(listed(&folder), ["long.npz", "out.npz"]);
 }
 
 /// A run whose files may not grow beyond so many KiB: writes fail as on a full disk.

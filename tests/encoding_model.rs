@@ -359,6 +359,24 @@ fn places_that_were_never_near_have_no_nan() {
 }
 
 #[test]
+fn bins_that_were_never_visited_are_counted() {
+    let mut session = Session::walk(5000, 1, &[40], 4);
+    let last = session.trajectory.position().iter().copied().fold(0.0, f64::max);
+    // Many samples are near the end of the track: their kernels add up to more than that of one.
+    let centers = ndarray::array![[50.0], [last + 35.9], [last + 36.1], [last + 40.0], [1e5]];
+    session.environment = Environment::new(centers.clone(), vec![true, true, true, true, true]).unwrap();
+    assert_eq!(session.fit(&FitOptions::default()).n_unvisited(), 3);
+    let weights = session.trajectory.position().iter().map(|x| f64::from(u8::from(*x < 60.0))).collect();
+    let weighted = FitOptions { weights: Some(weights), ..FitOptions::default() };
+    assert_eq!(session.fit(&weighted).n_unvisited(), 4);
+    // Elsewhere.
+    session.environment = Environment::new(centers + 1e4, vec![true; 5]).unwrap();
+    let refused =
+        EncodingModel::fit(&session.trajectory, &session.spikes, &session.environment, &FitOptions::default());
+    assert!(refused.unwrap_err().to_string().contains("in cm and in the same frame?"));
+}
+
+#[test]
 fn a_session_without_a_spike_is_a_model() {
     let session = Session::walk(500, 2, &[0, 0, 0], 4);
     let model = session.fit(&FitOptions::default());

@@ -170,6 +170,7 @@ fn odd_session(position_dims: usize) -> Session {
         exact_log_likelihood: None,
         reference_log_likelihood: None,
         reference_local_log_likelihood: None,
+        left_out: Vec::new(),
     }
 }
 

@@ -17,7 +17,7 @@ use spikewave::decode::{
 };
 use spikewave::device::Control;
 use spikewave::io::npy::{NpyRows, NpyStream};
-use spikewave::io::npz;
+use spikewave::io::{npz, same_file};
 use spikewave::{Device, Error, Result};
 
 use super::gw::{announce, writable};
@@ -50,7 +50,20 @@ enum Edges {
     Reference,
 }
 
+/// The end of the long help.
+const ARRAYS: &str = "\
+Arrays of OUT.npz (T time bins, P bins inside the track, K discrete states, d dimensions; * not with --likelihood-only):
+  time (T), log_likelihood (T × P; T × 1 with --local), place_bin_centers (P × d), map_position (T × d)
+  acausal_posterior* (T × P): probability of position, summed over the states that have one
+  acausal_posterior_by_state* (T × states with a position × P): only with several such states, if the budget allows
+  acausal_state_probabilities* (T × K), state_names* (K), mean_position* (T × d), log_evidence* (one number)
+With --model nonlocal the posterior is that of the two non-local states, and map_position and mean_position are NaN where
+these hold less than half of the probability.
+
+The constants of the models are those of non_local_detector's repository of April 2026, newer than release 0.6.9.";
+
 #[derive(Debug, Arguments)]
+#[command(after_long_help = ARRAYS)]
 pub struct Args {
     /// A session (NPZ; its arrays are listed in the documentation of `spikewave::decode::Session`). Without it: the
     /// bundled simulated session.
@@ -127,18 +140,40 @@ enum Output {
 impl Args {
     fn output(&self) -> Result<Option<Output>> {
         let Some(path) = &self.output else { return Ok(None) };
-        let kind = match path.extension().and_then(|e| e.to_str()) {
-            Some("npz") => Output::Npz,
-            Some("npy") => Output::Npy,
-            _ => {
-                return Err(Error::invalid("output", format!("{}; its name must end in .npz or .npy", path.display())));
+        match path.extension().and_then(|e| e.to_str()) {
+            Some(end) if end.eq_ignore_ascii_case("npz") => Ok(Some(Output::Npz)),
+            Some(end) if end.eq_ignore_ascii_case("npy") => Ok(Some(Output::Npy)),
+            _ => Err(Error::invalid("output", format!("{}; its name must end in .npz or .npy", path.display()))),
+        }
+    }
+
+    /// Which file is written, once it is clear that all can be, and that none is another one.
+    fn files(&self) -> Result<Option<Output>> {
+        let output = self.output()?;
+        if let Some(path) = &self.plot
+            && !path.extension().is_some_and(|end| end.eq_ignore_ascii_case("png"))
+        {
+            return Err(Error::invalid("plot", format!("{}; its name must end in .png", path.display())));
+        }
+        let files = [("--data", &self.data), ("--output", &self.output), ("--plot", &self.plot)];
+        for (i, (name, path)) in files.iter().enumerate() {
+            for (other, second) in &files[i + 1..] {
+                if let (Some(path), Some(second)) = (path, second)
+                    && same_file(path, second)
+                {
+                    let why = format!("{} is the file of {name} too; give it another name", second.display());
+                    return Err(Error::invalid(*other, why));
+                }
             }
-        };
-        writable(path)?;
-        Ok(Some(kind))
+        }
+        self.output.iter().chain(&self.plot).try_for_each(|path| writable(path))?;
+        Ok(output)
     }
 
     fn likelihood_options(&self) -> Result<LikelihoodOptions> {
+        if self.local && self.method == MethodName::Gridded {
+            return Err(Error::invalid("method", "gridded; the local likelihood is always exact: leave --method out"));
+        }
         let method = match (self.method, self.tolerance) {
             (MethodName::Exact, None) => Method::Exact,
             (MethodName::Gridded, Some(tolerance)) => Method::Gridded { tolerance },
@@ -194,7 +229,9 @@ fn ms(since: Instant) -> f64 {
 #[derive(Default)]
 struct Timing {
     read_ms: f64,
+    device_ms: f64,
     fit_ms: f64,
+    plan_ms: f64,
     report: RunReport,
     state_space_ms: f64,
     write_ms: f64,
@@ -210,6 +247,12 @@ enum Computed {
 struct Decoded {
     /// Probability of position (T × P), where it is to be written.
     posterior: Vec<f32>,
+    /// The same of each state with a position (T × states × P), where it is to be written.
+    by_state: Vec<f32>,
+    /// How many states have a position.
+    n_placed: usize,
+    /// Where these hold half of the probability or more (T).
+    is_placed: Vec<bool>,
     states: Vec<String>,
     state_probability: Array2<f32>,
     map: Vec<u32>,
@@ -301,22 +344,23 @@ impl Job<'_> {
         StateOptions { memory_budget: self.host_limit.map(|limit| limit.saturating_sub(held)), ..Default::default() }
     }
 
-    /// Computes the log likelihood, and writes it where it is streamed. Also the row that a file went on from.
+    /// Computes the log likelihood, and writes it where it is streamed. Also the row that a file went on from, and the
+    /// milliseconds of writing and of all else that is done with rows.
     fn likelihood(
         &self,
         planned: &mut Planned,
         output: Option<Output>,
         differences: &mut [(&str, Difference<'_>)],
         figure: &mut Option<Reduced>,
-    ) -> Result<(Computed, RunReport, usize)> {
+    ) -> Result<(Computed, RunReport, usize, f64)> {
         let (rows, columns) = (planned.plan().n_time, planned.plan().n_bins);
         let mut stream = match (&self.args.output, output) {
             (Some(path), Some(Output::Npy)) => Some(NpyStream::open(path, rows, columns, self.signature)?),
             _ => None,
         };
         let from = stream.as_ref().map_or(0, NpyStream::done);
-        if let (1.., Some(path)) = (from, &self.args.output) {
-            say(&format!("resumed: {from} of {rows} time bins are in {}.partial", path.display()));
+        if let (1.., Some(stream)) = (from, &stream) {
+            say(&format!("resumed: {from} of {rows} time bins are in {}", stream.partial().display()));
         }
         let mut memory = Vec::new();
         if stream.is_none() {
@@ -324,7 +368,9 @@ impl Job<'_> {
             let what = "the log likelihood; with --output NAME.npy it is streamed".to_owned();
             memory.try_reserve_exact(rows * columns).map_err(|_| Error::OutOfMemory { bytes, what })?;
         }
+        let mut taken_ms = 0.0;
         let mut take = |first: usize, values: &[f32]| {
+            let taking = Instant::now();
             for (_, difference) in &mut *differences {
                 difference.add(first, values);
             }
@@ -333,12 +379,11 @@ impl Job<'_> {
                 figure.add_log_likelihood(first, table.map_err(|e| Error::Internal(e.to_string()))?)?;
             }
             match &mut stream {
-                Some(stream) => stream.append(values),
-                None => {
-                    memory.extend_from_slice(values);
-                    Ok(())
-                }
+                Some(stream) => stream.append(values)?,
+                None => memory.extend_from_slice(values),
             }
+            taken_ms += ms(taking);
+            Ok(())
         };
         let mut report = watched("time bins", |control| match planned {
             Planned::NonLocal(l) => l.run(from, control, &mut take),
@@ -356,7 +401,8 @@ impl Job<'_> {
             times.sort_by(f64::total_cmp);
             report.likelihood_ms = times[times.len() / 2];
         }
-        let Some(stream) = stream else { return Ok((Computed::Memory(memory), report, 0)) };
+        let Some(stream) = stream else { return Ok((Computed::Memory(memory), report, 0, taken_ms)) };
+        let finishing = Instant::now();
         stream.finish()?;
         let path = self.args.output.as_deref().unwrap_or(Path::new(""));
         let mut file = NpyRows::open(path)?;
@@ -374,11 +420,16 @@ impl Job<'_> {
                 figure.add_log_likelihood(first, table.map_err(|e| Error::Internal(e.to_string()))?)?;
             }
         }
-        Ok((Computed::File(file), report, from))
+        Ok((Computed::File(file), report, from, taken_ms + ms(finishing)))
     }
 
     /// The smoothed posterior.
-    fn state_space(&self, computed: &mut Computed, keep: bool, figure: &mut Option<Reduced>) -> Result<Decoded> {
+    fn state_space(
+        &self,
+        computed: &mut Computed,
+        (keep, keep_by_state): (bool, bool),
+        figure: &mut Option<Reduced>,
+    ) -> Result<Decoded> {
         let space = self.space()?;
         let local = match space.needs(Observation::Local) {
             true => Some(watched("local likelihood", |control| self.local()?.run(control))?.0),
@@ -399,9 +450,15 @@ impl Job<'_> {
         };
         let kept = if keep { rows * columns } else { 0 };
         let mut posterior: Vec<f32> = Vec::new();
-        let oom = |_| Error::OutOfMemory { bytes: 4 * kept as u64, what: "the posterior".into() };
-        posterior.try_reserve_exact(kept).map_err(oom)?;
-        posterior.resize(kept, 0.0);
+        let mut by_state: Vec<f32> = Vec::new();
+        let n_placed = space.states().iter().filter(|s| s.observation == Observation::NonLocal).count();
+        let split = if keep_by_state { kept * n_placed } else { 0 };
+        for (table, size) in [(&mut posterior, kept), (&mut by_state, split)] {
+            let oom = |_| Error::OutOfMemory { bytes: 4 * size as u64, what: "the posterior".into() };
+            table.try_reserve_exact(size).map_err(oom)?;
+            table.resize(size, 0.0);
+        }
+        let mut is_placed = vec![true; rows];
         let states: Vec<String> = space.states().iter().map(|s| s.name.clone()).collect();
         let mut probability = Array2::zeros((rows, states.len()));
         let mut map = vec![0; rows];
@@ -416,7 +473,9 @@ impl Job<'_> {
         let mut data = Observed::new(source);
         (data.local, data.no_spike) = (local.as_deref(), no_spike.as_deref());
         let mut position = Vec::new();
-        let options = self.state_options(held + 4 * kept as u64);
+        let options = self.state_options(held + 4 * (kept + split) as u64);
+        let of_placed: Vec<usize> =
+            (0..states.len()).filter(|s| space.states()[*s].observation == Observation::NonLocal).collect();
         let summary = watched("posterior", |control| {
             space.smooth(&mut data, &options, control, &mut |chunk| {
                 let at = chunk.rows.clone();
@@ -429,6 +488,14 @@ impl Job<'_> {
                 let means = ArrayView2::from_shape(shape(mean.ncols()), chunk.mean_position);
                 let means = means.map_err(|e| Error::Internal(e.to_string()))?;
                 mean.slice_mut(ndarray::s![at.clone(), ..]).assign(&means);
+                if n_placed < states.len() {
+                    for (t, row) in at.clone().zip(table.rows()) {
+                        is_placed[t] = of_placed.iter().map(|s| row[*s]).sum::<f32>() >= 0.5;
+                        if !is_placed[t] {
+                            mean.row_mut(t).fill(f64::NAN);
+                        }
+                    }
+                }
                 if figure.is_none() && !keep {
                     return Ok(());
                 }
@@ -438,6 +505,14 @@ impl Job<'_> {
                 }
                 if keep {
                     posterior[at.start * columns..at.end * columns].copy_from_slice(&position);
+                }
+                if split > 0 {
+                    let to = by_state[at.start * n_placed * columns..].chunks_exact_mut(n_placed * columns);
+                    for (to, row) in to.zip(chunk.posterior.chunks_exact(space.n_state_bins())) {
+                        for (to, range) in to.chunks_exact_mut(columns).zip(&placed) {
+                            to.copy_from_slice(&row[range.start..range.start + columns]);
+                        }
+                    }
                 }
                 if let Some(figure) = figure {
                     figure.add_posterior(at.start, view(&position, columns)?)?;
@@ -450,6 +525,9 @@ impl Job<'_> {
         })?;
         Ok(Decoded {
             posterior,
+            by_state,
+            n_placed,
+            is_placed,
             states,
             state_probability: probability,
             map,
@@ -491,10 +569,7 @@ pub fn run(args: &Args) -> Result<()> {
     give_back_large_blocks();
     interrupt();
     let mut options = args.likelihood_options()?;
-    let output = args.output()?;
-    if let Some(path) = &args.plot {
-        writable(path)?;
-    }
+    let output = args.files()?;
     if let Some(threads) = args.device.threads.filter(|n| *n > 0) {
         // What runs beside the device; a pool that is there already stays.
         _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
@@ -509,13 +584,32 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let bins = TimeBins::new(session.time.clone(), edges, args.time_bin_size)?;
     let mut timing = Timing { read_ms: ms(started), ..Timing::default() };
+    for why in &session.left_out {
+        say(&format!("warning: {why}"));
+    }
+    let opening = Instant::now();
     let device = args.device.open()?;
     announce(&device);
+    timing.device_ms = ms(opening);
 
     let fitting = Instant::now();
     let fit = args.fit_options(&session);
-    let model = at_once(|| EncodingModel::fit(&session.trajectory, &session.encoding, &session.environment, &fit))?;
+    let model = at_once(|| EncodingModel::fit(&session.trajectory, &session.encoding, &session.environment, &fit));
+    let model = model.map_err(|error| match (error, &args.data) {
+        (Error::InvalidArgument { what, why }, Some(path)) if what == "place_bin_centers" => {
+            Error::file(path, format!("array \"{what}\": {why}"))
+        }
+        (error, _) => error,
+    })?;
+    let never_visited = model.n_unvisited();
+    if never_visited > 0 && !args.json {
+        let of = plural(session.environment.n_interior(), "bin");
+        say(&format!(
+            "note: {never_visited} of {of} inside the track were never visited: all positions are farther than 6 position_std"
+        ));
+    }
     timing.fit_ms = ms(fitting);
+    let planning = Instant::now();
     let mut signature = session.fingerprint();
     signature.text(&args.signature(&device, &fit, &options));
     let host_limit = match (&device, &args.device.memory_budget) {
@@ -555,17 +649,29 @@ pub fn run(args: &Args) -> Result<()> {
     job.options.reserved_bytes = held;
     let mut planned = at_once(|| job.planned())?;
     let plan = planned.plan().clone();
+    let mut kept_by_state = 0;
     let states = match with_states {
         true => {
-            let planned = job.space()?.plan(plan.n_time, Task::Smooth, &job.state_options(held + kept));
-            Some(planned.map_err(|error| beside(error, held + kept))?)
+            let space = job.space()?;
+            let planned = |kept| space.plan(plan.n_time, Task::Smooth, &job.state_options(held + kept));
+            let several = space.states().iter().filter(|s| s.observation == Observation::NonLocal).count();
+            let wanted = if several > 1 { several as u64 * kept } else { 0 };
+            Some(match (wanted > 0).then(|| planned(kept + wanted)) {
+                Some(Ok(plan)) if host_limit.is_none_or(|limit| held + kept + wanted < limit) => {
+                    kept_by_state = wanted;
+                    plan
+                }
+                _ => planned(kept).map_err(|error| beside(error, held + kept))?,
+            })
         }
         false => None,
     };
+    let keep_by_state = kept_by_state > 0;
     let likelihood_bytes = plan.device_bytes + plan.host_bytes + held;
-    let state_bytes = states.map_or(0, |s| s.peak_bytes() + held + kept);
+    let state_bytes = states.map_or(0, |s| s.peak_bytes() + held + kept + kept_by_state);
     // The session and the model are there all the time.
     let planned_bytes = likelihood_bytes.max(state_bytes) + session.bytes() + model.bytes();
+    timing.plan_ms = ms(planning);
     if args.plan {
         return say_plan(args, &device, &session, &plan, states.as_ref(), planned_bytes);
     }
@@ -582,7 +688,8 @@ pub fn run(args: &Args) -> Result<()> {
     .collect();
     let mut figure = args.plot.as_ref().map(|_| Reduced::new(&session.environment, &bins));
     let of_likelihood = &mut if with_states { None } else { figure.take() };
-    let (mut computed, report, resumed_from) = job.likelihood(&mut planned, output, &mut known, of_likelihood)?;
+    let (mut computed, report, resumed_from, streamed_ms) =
+        job.likelihood(&mut planned, output, &mut known, of_likelihood)?;
     if !with_states {
         figure = of_likelihood.take();
     }
@@ -596,9 +703,10 @@ pub fn run(args: &Args) -> Result<()> {
             if let Some(reduced) = figure.take() {
                 let space = job.space()?;
                 let names: Vec<&str> = space.states().iter().map(|s| s.name.as_str()).collect();
-                figure = Some(if names.len() > 1 { reduced.with_states(&names) } else { reduced });
+                let reduced = if names.len() > 1 { reduced.with_states(&names) } else { reduced };
+                figure = Some(if args.model == Model::NonLocal { reduced.non_local() } else { reduced });
             }
-            Some(job.state_space(&mut computed, output == Some(Output::Npz), &mut figure)?)
+            Some(job.state_space(&mut computed, (output == Some(Output::Npz), keep_by_state), &mut figure)?)
         }
         false => None,
     };
@@ -611,22 +719,27 @@ pub fn run(args: &Args) -> Result<()> {
         (None, Computed::File(file)) => Some(most_likely_of_file(file)?),
     };
     let interior = session.environment.interior();
-    let positions = map
-        .as_ref()
-        .map(|bins| Array2::from_shape_fn((bins.len(), interior.ncols()), |(t, k)| interior[[bins[t] as usize, k]]));
+    let positions = map.as_ref().map(|bins| {
+        Array2::from_shape_fn((bins.len(), interior.ncols()), |(t, k)| {
+            let known = decoded.as_ref().is_none_or(|d| d.is_placed[t]);
+            if known { interior[[bins[t] as usize, k]] } else { f64::NAN }
+        })
+    });
     let error = match (&session.decode_trajectory, &positions) {
         (Some(truth), Some(positions)) => PositionError::of(truth, bins.time(), positions.view()),
         _ => None,
     };
 
     let writing = Instant::now();
+    still_wanted()?;
     if let (Some(path), Some(Output::Npz), Computed::Memory(values)) = (&args.output, output, &computed) {
         write(path, &session, &plan, values, decoded.as_ref(), positions.as_ref())?;
     }
+    still_wanted()?;
     if let (Some(path), Some(reduced)) = (&args.plot, &figure) {
         draw(args, &session, reduced, positions.as_ref(), error.as_ref(), path)?;
     }
-    timing.write_ms = ms(writing);
+    timing.write_ms = streamed_ms + ms(writing);
 
     let peak_bytes = report.peak_bytes;
     let budget_bytes = device.stats().memory.budget_bytes;
@@ -634,7 +747,11 @@ pub fn run(args: &Args) -> Result<()> {
         let means = d.state_probability.mean_axis(ndarray::Axis(0)).unwrap_or_default();
         d.states.iter().cloned().zip(means).collect::<Vec<(String, f32)>>()
     });
-    let what_of = if with_states {
+    let non_local = with_states && args.model == Model::NonLocal;
+    let what_of = if non_local {
+        "the most probable bin of the smoothed non-local posterior, where the non-local states hold half of the \
+         probability or more,"
+    } else if with_states {
         "the most probable bin of the smoothed posterior"
     } else {
         "the most likely bin of each time bin"
@@ -657,8 +774,9 @@ pub fn run(args: &Args) -> Result<()> {
             "n_spikes": plan.n_spikes,
             "n_encoding_spikes": plan.n_encoding_spikes,
             "median_error_cm": error.map(|e| e.median_cm),
-            "error_of": error.map(|_| what_of),
-            "error_n_time": error.map(|e| e.n_time),
+            "error_of": (error.is_some() || non_local).then_some(what_of.trim_end_matches(',')),
+            "error_n_time": error.map(|e| e.n_time).or(non_local.then_some(0)),
+            "bins_never_visited": never_visited,
             "max_abs_difference": main.and_then(Difference::max),
             "differences": compared,
             "log_evidence": decoded.as_ref().map(|d| d.log_evidence),
@@ -668,7 +786,9 @@ pub fn run(args: &Args) -> Result<()> {
             "resumed_from": (resumed_from > 0).then_some(resumed_from),
             "timing": {
                 "read_ms": timing.read_ms,
+                "device_ms": timing.device_ms,
                 "fit_ms": timing.fit_ms,
+                "plan_ms": timing.plan_ms,
                 "warmup_ms": report.warmup_ms,
                 "first_ms": report.first_ms,
                 "likelihood_ms": report.likelihood_ms,
@@ -698,6 +818,11 @@ pub fn run(args: &Args) -> Result<()> {
     );
     if let Some(d) = &decoded {
         text += &format!("state space: {}, smoothed; log evidence {:.3}\n", args.model.name(), d.log_evidence);
+        if non_local {
+            let n = d.is_placed.iter().filter(|is| **is).count();
+            text +=
+                &format!("position: of the non-local posterior, in the {n} time bins where it holds half or more\n");
+        }
     }
     if let Some(list) = state_names.filter(|list| list.len() > 1) {
         let parts: Vec<String> =
@@ -711,6 +836,7 @@ pub fn run(args: &Args) -> Result<()> {
                 &format!("error: median {cm:.2} cm, {what_of} against the true position in {n} of {all} time bins\n");
         }
         None if args.local => {}
+        None if non_local => text += "error: none, since the animal was decoded as local at all times\n",
         None => text += "error: not known, since the session does not hold the true position\n",
     }
     for (name, d) in &known {
@@ -718,9 +844,16 @@ pub fn run(args: &Args) -> Result<()> {
         text += &format!("beside {name}: at most {max:.2e} nats apart, median {median:.2e}\n");
     }
     text += &format!(
-        "time: {:.0} ms to read, {:.0} to fit, {:.0} to warm up, {:.0} for the likelihood, {:.0} for the state space, \
-         {:.0} to write\n",
-        timing.read_ms, timing.fit_ms, report.warmup_ms, report.likelihood_ms, timing.state_space_ms, timing.write_ms
+        "time: {:.0} ms to read, {:.0} to open the device, {:.0} to fit, {:.0} to plan, {:.0} to warm up, {:.0} for the \
+         likelihood, {:.0} for the state space, {:.0} to write\n",
+        timing.read_ms,
+        timing.device_ms,
+        timing.fit_ms,
+        timing.plan_ms,
+        report.warmup_ms,
+        report.likelihood_ms,
+        timing.state_space_ms,
+        timing.write_ms
     );
     let size = spikewave::bytes;
     text += &format!(
@@ -838,6 +971,11 @@ fn most_likely_of_file(file: &mut NpyRows) -> Result<Vec<u32>> {
     Ok(all)
 }
 
+/// `Cancelled` after Ctrl-C.
+fn still_wanted() -> Result<()> {
+    if interrupt().is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+}
+
 /// Writes the NPZ file.
 fn write(
     path: &Path,
@@ -848,11 +986,17 @@ fn write(
     positions: Option<&Array2<f64>>,
 ) -> Result<()> {
     npz::write(path, |file| {
+        file.cancel_with(interrupt());
         file.array("time", &[session.time.len()], &session.time)?;
         file.array("log_likelihood", &[plan.n_time, plan.n_bins], log_likelihood)?;
         if let Some(d) = decoded {
             file.array("acausal_posterior", &[plan.n_time, plan.n_bins], &d.posterior)?;
+            if !d.by_state.is_empty() {
+                file.array("acausal_posterior_by_state", &[plan.n_time, d.n_placed, plan.n_bins], &d.by_state)?;
+            }
             file.ndarray("acausal_state_probabilities", &d.state_probability)?;
+            let names: Vec<&str> = d.states.iter().map(String::as_str).collect();
+            file.texts("state_names", &names)?;
             file.ndarray("mean_position", &d.mean_position)?;
             file.array("log_evidence", &[], &[d.log_evidence])?;
         }
@@ -878,8 +1022,9 @@ fn draw(
         None => "Simulated session".into(),
     };
     let title = match error {
-        Some(e) => format!("{name}: median error {:.1} cm", e.median_cm),
-        None => name,
+        // That of the non-local posterior says how far the content is from the animal, not how wrong the decoder is.
+        Some(e) if args.model != Model::NonLocal => format!("{name}: median error {:.1} cm", e.median_cm),
+        _ => name,
     };
     let what =
         if args.likelihood_only { "normalised likelihood".into() } else { format!("model {}", args.model.name()) };

@@ -365,13 +365,11 @@ fn search(args: &SearchArgs) -> Result<()> {
 
 /// Refuses a path that cannot be written before the work is done, not after it.
 pub fn writable(path: &Path) -> Result<()> {
-    let folder = match path.parent() {
+    let target = spikewave::io::write_target(path)?;
+    let folder = match target.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
-    if path.is_dir() {
-        return Err(Error::file(path, "is a folder; name a file to write to"));
-    }
     match std::fs::metadata(folder) {
         Ok(meta) if meta.is_dir() && !meta.permissions().readonly() => Ok(()),
         Ok(meta) if meta.is_dir() => Err(Error::file(path, "cannot be written: its folder is read-only")),

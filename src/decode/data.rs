@@ -45,7 +45,7 @@ impl Spikes {
         }
         ascending("spike_times", &times)?;
         if let Some(((row, column), value)) = features.indexed_iter().find(|(_, v)| !v.is_finite()) {
-            let why = format!("feature {column} of spike {row} is {value}; remove the spike or repair it");
+            let why = format!("feature {column} of spike {row} is {value:?}; remove the spike or repair it");
             return Err(Error::invalid("spike_waveform_features", why));
         }
         Ok(Self { times, features: features.as_standard_layout().into_owned() })

@@ -240,7 +240,8 @@ impl EncodingModel {
     ///
     /// # Errors
     /// `InvalidArgument` for no electrode; bins of another dimension than positions; standard deviations that are not
-    /// positive or not as many as dimensions; weights that are negative, not finite, all 0, or not as many as samples.
+    /// positive or not as many as dimensions; a track of which no interior bin was visited
+    /// ([`Self::n_unvisited`]); weights that are negative, not finite, all 0, or not as many as samples.
     pub fn fit(
         trajectory: &Trajectory,
         spikes: &[Spikes],
@@ -287,7 +288,7 @@ impl EncodingModel {
                 *sum += ratio.clamp(EPS, MOST_INTENSITY);
             }
         }
-        Ok(Self {
+        let model = Self {
             environment: environment.clone(),
             position_std,
             electrodes,
@@ -297,7 +298,13 @@ impl EncodingModel {
             position: trajectory.position().clone(),
             weights,
             field: Lazy::default(),
-        })
+        };
+        if model.n_unvisited() == model.occupancy.len() {
+            let why = "no bin inside the track is within 6 position_std of any position sample; are both in cm and in \
+                       the same frame?";
+            return Err(Error::invalid("place_bin_centers", why));
+        }
+        Ok(model)
     }
 
     /// occ and Σ_e rate_e·gpi_e at `points`, cm (points × d), as the local likelihood needs them.
@@ -495,6 +502,30 @@ impl EncodingModel {
     /// occ at the interior bins, 1/cm^d (P). 0 where it underflows, some 38 standard deviations from every sample.
     pub fn occupancy(&self) -> &[f64] {
         &self.occupancy
+    }
+
+    /// How many interior bins the animal never visited: those more than 6 σx from every position sample of positive
+    /// weight, where nothing is known of what the electrodes say. Counted at each call.
+    pub fn n_unvisited(&self) -> usize {
+        const FAR: f64 = 6.0;
+        let kernel = (-0.5 * FAR * FAR).exp();
+        let scale = total(&self.weights, self.position.nrows()) / gaussian_norm(&self.position_std);
+        let interior = self.environment.interior();
+        let near = |p: usize| {
+            let (bin, std) = (interior.row(p), &self.position_std);
+            let distance = |x: ndarray::ArrayView1<'_, f64>| {
+                bin.iter().zip(x).zip(std).map(|((p, x), s)| ((p - x) / s).powi(2)).sum::<f64>()
+            };
+            let counts = |i: usize| self.weights.get(i).is_none_or(|w| *w > 0.0);
+            self.position.rows().into_iter().enumerate().any(|(i, x)| counts(i) && distance(x) <= FAR * FAR)
+        };
+        // The sum of all kernels settles nearly every bin without a look at the samples.
+        let far = |p: &usize| {
+            let sum = self.occupancy[*p] * scale;
+            let surely = sum < 0.9 * kernel && self.weights.is_empty();
+            sum < 1.1 * kernel * self.position.nrows() as f64 && (surely || !near(*p))
+        };
+        (0..interior.nrows()).into_par_iter().filter(far).count()
     }
 
     /// rate_e, spikes a position sample (E).

@@ -25,6 +25,8 @@ const TOP: f32 = 138.0;
 const GAP: f32 = 46.0;
 const BOTTOM: f32 = 68.0;
 const STATES_HEIGHT: f32 = 160.0;
+/// The most electrodes of which each has its number at the axis.
+const LABELLED: usize = 16;
 
 const MISSING: Rgb = [236, 238, 241];
 const TRUE: Rgb = [255, 74, 120];
@@ -82,6 +84,7 @@ pub struct Reduced {
     place_bins: usize,
     dimensions: Vec<Dimension>,
     of_likelihood: bool,
+    non_local: bool,
     states: Vec<String>,
     /// Sum and number of the probabilities of each state in each column (columns × states).
     state_sums: Vec<(f64, u32)>,
@@ -118,6 +121,7 @@ impl Reduced {
             place_bins: interior.nrows(),
             dimensions: interior.columns().into_iter().map(Dimension::new).collect(),
             of_likelihood: false,
+            non_local: false,
             states: Vec::new(),
             state_sums: Vec::new(),
         }
@@ -129,6 +133,12 @@ impl Reduced {
         self.states = names.iter().map(|n| (*n).to_string()).collect();
         self.state_sums = vec![(0.0, 0); COLUMNS * names.len()];
         self
+    }
+
+    /// Says that the posterior holds non-local states alone, which need not sum to 1.
+    #[must_use]
+    pub fn non_local(self) -> Self {
+        Self { non_local: true, ..self }
     }
 
     /// Takes rows of a posterior (rows × P), of which the first belongs to time bin `first`.
@@ -336,7 +346,7 @@ fn nearly_all(mut values: Vec<f32>, part: f64) -> Option<(f64, f64)> {
 /// [`Error::File`] when `path` cannot be written; then nothing is left of it.
 pub fn session(figure: &DecodeFigure<'_>, path: &Path) -> Result<()> {
     let reduced = figure.posterior;
-    let raster_height = (14.0 * figure.spikes.len() as f32).clamp(110.0, 260.0).round();
+    let raster_height = (18.0 * figure.spikes.len() as f32).clamp(110.0, 18.0 * LABELLED as f32).round();
     let image_height = if reduced.dimensions.len() == 1 { 460.0 } else { 290.0 };
     let images = (GAP + image_height) * reduced.dimensions.len() as f32;
     let states = if reduced.states.is_empty() { 0.0 } else { GAP + STATES_HEIGHT };
@@ -408,7 +418,11 @@ pub fn session(figure: &DecodeFigure<'_>, path: &Path) -> Result<()> {
 }
 
 fn caption(reduced: &Reduced) -> String {
-    let what = if reduced.of_likelihood { "likelihood, normalised in each time bin" } else { "posterior" };
+    let what = match (reduced.of_likelihood, reduced.non_local) {
+        (true, _) => "likelihood, normalised in each time bin",
+        (_, true) => "non-local posterior",
+        _ => "posterior",
+    };
     match reduced.crowd() {
         0 | 1 => what.to_string(),
         n => format!("{what}; a pixel shows the maximum of up to {} time bins", grouped(n)),
@@ -461,7 +475,7 @@ fn draw_spikes(canvas: &mut Canvas, mut axes: Axes, figure: &DecodeFigure<'_>, r
     let inside = |t: &f64| (start..=end).contains(t);
     let times = |e: usize| figure.spikes[e].iter().map(move |t| t - reference).filter(inside);
     let total: usize = (0..electrodes).map(|e| times(e).count()).sum();
-    axes.y_ticks = if electrodes as f32 <= height / 20.0 {
+    axes.y_ticks = if electrodes <= LABELLED {
         (0..electrodes).map(|e| e as f64).collect()
     } else {
         let some = round_values(0.0, electrodes as f64 - 1.0, f64::from(height) / 45.0);

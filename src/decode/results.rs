@@ -24,12 +24,12 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 pub struct PositionError {
     /// Median, cm.
     pub median_cm: f64,
-    /// Time bins that count: those within the time for which the truth is known.
+    /// Time bins that count: those within the time for which the truth is known, and where a position was decoded.
     pub n_time: usize,
 }
 
 impl PositionError {
-    /// Of positions decoded at `time` (T × d); `None` if the truth is known for none of them.
+    /// Of positions decoded at `time` (T × d; NaN where there is none); `None` if no time bin counts.
     pub fn of(truth: &Trajectory, time: &[f64], decoded: ArrayView2<'_, f64>) -> Option<Self> {
         let (first, last) = (truth.time().first()?, truth.time().last()?);
         let at = truth.at(time);
@@ -38,6 +38,7 @@ impl PositionError {
             .zip(at.rows().into_iter().zip(decoded.rows()))
             .filter(|(t, _)| (first..=last).contains(t))
             .map(|(_, (x, y))| x.iter().zip(y).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt())
+            .filter(|distance| !distance.is_nan())
             .collect();
         let n_time = distances.len();
         Some(Self { median_cm: median(distances)?, n_time })
@@ -116,6 +117,9 @@ mod tests {
         let decoded = array![[9.0, 9.0], [0.0, 0.0], [0.0, 0.0], [9.0, 9.0]];
         let error = PositionError::of(&truth, &[0.5, 1.0, 2.0, 2.5], decoded.view()).unwrap();
         assert_eq!(error, PositionError { median_cm: 2.5, n_time: 2 });
+        let decoded = array![[f64::NAN, f64::NAN], [3.0, 4.0]];
+        let error = PositionError::of(&truth, &[1.0, 2.0], decoded.view()).unwrap();
+        assert_eq!(error, PositionError { median_cm: 0.0, n_time: 1 });
         assert_eq!(PositionError::of(&truth, &[5.0], array![[0.0, 0.0]].view()), None);
     }
 

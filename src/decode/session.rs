@@ -45,7 +45,12 @@ pub struct Session {
     pub reference_log_likelihood: Option<Array2<f64>>,
     /// The local log likelihood that the reference gives (T × 1).
     pub reference_local_log_likelihood: Option<Array2<f64>>,
+    /// Why arrays to compare with were left out, a sentence each: they are damaged or of another shape.
+    pub left_out: Vec<String>,
 }
+
+/// The largest mark that is believed. Kernels take marks up to 10¹⁵ standard deviations.
+const LARGEST_MARK: f32 = 1e12;
 
 /// The names that are numbered by electrode.
 const BY_ELECTRODE: [&str; 4] =
@@ -98,7 +103,7 @@ fn bandwidth(npz: &mut Npz, name: &str) -> Result<Vec<f64>> {
         return Err(npz.error(why));
     }
     if let Some(bad) = array.iter().find(|x| !(**x > 0.0 && x.is_finite())) {
-        return Err(npz.error(format_args!("array \"{name}\" has {bad}; a standard deviation must be positive")));
+        return Err(npz.error(format_args!("array \"{name}\" has {bad:?}; a standard deviation must be positive")));
     }
     Ok(array.iter().copied().collect())
 }
@@ -129,20 +134,35 @@ fn spikes(npz: &mut Npz, kind: &str, electrode: usize, sort: bool) -> Result<Spi
     let times = npz.vector::<f64>(&times_name)?;
     let marks = npz.matrix::<f32>(&marks_name)?;
     let spikes = if sort { Spikes::sorted(times, marks) } else { Spikes::new(times, marks) };
-    about(npz, spikes, |what| if what == "spike_times" { times_name.clone() } else { marks_name.clone() })
+    let spikes =
+        about(npz, spikes, |what| if what == "spike_times" { times_name.clone() } else { marks_name.clone() })?;
+    if let Some(((row, column), value)) = spikes.features().indexed_iter().find(|(_, v)| v.abs() > LARGEST_MARK) {
+        let why = format!("feature {column} of spike {row} is {value:e}, which is no waveform's");
+        return Err(npz.error(format_args!("array \"{marks_name}\": {why}; remove the spike or repair it")));
+    }
+    Ok(spikes)
 }
 
-/// A table of so many rows and columns to compare with.
-fn comparison(npz: &mut Npz, name: &str, rows: usize, columns: usize) -> Result<Option<Array2<f64>>> {
-    let Some(table) = optional(npz, name, |npz, name| npz.matrix::<f64>(name))? else { return Ok(None) };
-    if table.dim() != (rows, columns) {
-        let why = format!(
-            "array \"{name}\" has the shape {:?} for {rows} time bins and {columns} values in each",
-            table.shape()
-        );
-        return Err(npz.error(why));
-    }
-    Ok(Some(table))
+/// A table of so many rows and columns to compare with; the result does not depend on it, so that one which cannot be
+/// used is left out.
+fn comparison(
+    npz: &mut Npz,
+    name: &str,
+    (rows, columns): (usize, usize),
+    left_out: &mut Vec<String>,
+) -> Option<Array2<f64>> {
+    let table = optional(npz, name, |npz, name| npz.matrix::<f64>(name)).and_then(|table| match table {
+        Some(table) if table.dim() != (rows, columns) => {
+            let shape = table.shape();
+            let why = format!("array \"{name}\" has the shape {shape:?} for {rows} time bins of {columns} values each");
+            Err(npz.error(why))
+        }
+        other => Ok(other),
+    });
+    table.unwrap_or_else(|error| {
+        left_out.push(format!("{error}; nothing is compared with it"));
+        None
+    })
 }
 
 impl Session {
@@ -150,7 +170,8 @@ impl Session {
     ///
     /// # Errors
     /// `File` with one sentence that names the array: one is missing (the names that there are, are listed), has another
-    /// type or shape than it must, disagrees with another, or holds what cannot be used.
+    /// type or shape than it must, disagrees with another, or holds what cannot be used. Arrays to compare with are then
+    /// left out ([`Self::left_out`]).
     pub fn read(path: impl AsRef<Path>, sort_spikes: bool) -> Result<Self> {
         Self::from_npz(Npz::open(path)?, sort_spikes)
     }
@@ -186,7 +207,7 @@ impl Session {
         let npz = &mut npz;
         let weights = optional(npz, "weights", |npz, name| npz.vector::<f64>(name))?;
         if let Some(bad) = weights.iter().flatten().find(|w| !(**w >= 0.0 && w.is_finite())) {
-            return Err(npz.error(format_args!("array \"weights\" has {bad}; a weight is 0 or more")));
+            return Err(npz.error(format_args!("array \"weights\" has {bad:?}; a weight is 0 or more")));
         }
         let (trajectory, weights) = self::trajectory(npz, "", weights)?;
         let centers = npz.matrix::<f64>("place_bin_centers")?;
@@ -251,10 +272,13 @@ impl Session {
             None
         };
         let (rows, columns) = (time.len(), environment.n_interior());
+        let mut left_out = Vec::new();
+        let mut compared = |name, columns| comparison(npz, name, (rows, columns), &mut left_out);
         Ok(Self {
-            exact_log_likelihood: comparison(npz, "exact_log_likelihood", rows, columns)?,
-            reference_log_likelihood: comparison(npz, "reference_log_likelihood", rows, columns)?,
-            reference_local_log_likelihood: comparison(npz, "reference_local_log_likelihood", rows, 1)?,
+            exact_log_likelihood: compared("exact_log_likelihood", columns),
+            reference_log_likelihood: compared("reference_log_likelihood", columns),
+            reference_local_log_likelihood: compared("reference_local_log_likelihood", 1),
+            left_out,
             trajectory,
             weights,
             environment,

@@ -326,6 +326,7 @@ impl Simulation {
             exact_log_likelihood: None,
             reference_log_likelihood: None,
             reference_local_log_likelihood: None,
+            left_out: Vec::new(),
         };
         Ok((session, events))
     }

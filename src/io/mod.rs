@@ -7,5 +7,5 @@ pub mod nir;
 pub mod npy;
 pub mod npz;
 
-pub use atomic::write_atomically;
+pub use atomic::{same_file, write_atomically, write_target};
 pub use fingerprint::Fingerprint;

@@ -14,6 +14,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::npy::{Dtype, Element, Header, for_each_element, room};
 use super::write_atomically;
+use crate::device::CancelToken;
 use crate::{Error, Result};
 
 /// Deflate cannot expand more than this; a member that claims to is a lie.
@@ -56,7 +57,7 @@ pub enum Scalar {
     Bool(bool),
     /// From an integer of any width.
     Integer(i128),
-    /// From float32 or float64.
+    /// From float16, float32 or float64.
     Float(f64),
 }
 
@@ -65,7 +66,8 @@ impl std::fmt::Display for Scalar {
         match self {
             Self::Bool(v) => write!(f, "{v}"),
             Self::Integer(v) => write!(f, "{v}"),
-            Self::Float(v) => write!(f, "{v}"),
+            // In scientific notation where it is very large or small.
+            Self::Float(v) => write!(f, "{v:?}"),
         }
     }
 }
@@ -293,14 +295,16 @@ impl Npz {
         }
     }
 
-    /// A one-dimensional array.
+    /// A one-dimensional array; one column counts as one dimension.
     ///
     /// # Errors
     /// As [`Self::array`], and `File` for any other number of dimensions.
     pub fn vector<T: Number>(&mut self, name: &str) -> Result<Vec<T>> {
         let array = self.array::<T>(name)?;
         let shape = array.raw_dim();
-        match array.into_dimensionality() {
+        let column = array.ndim() == 2 && shape[1] == 1;
+        let vector = if column { array.into_shape_with_order(shape[0]) } else { array.into_dimensionality() };
+        match vector {
             Ok(vector) => Ok(Array1::into_raw_vec_and_offset(vector).0),
             Err(_) => Err(self.shape_error(name, shape.slice(), "one dimension")),
         }
@@ -338,9 +342,22 @@ fn scalar(dtype: Dtype, bytes: &[u8]) -> Option<Scalar> {
         Dtype::U16 => integer(u16::of_bytes(bytes)?.into()),
         Dtype::U32 => integer(u32::of_bytes(bytes)?.into()),
         Dtype::U64 => integer(u64::of_bytes(bytes)?.into()),
+        Dtype::F16 => u16::of_bytes(bytes).map(|bits| Scalar::Float(half(bits))),
         Dtype::F32 => f32::of_bytes(bytes).map(|v| Scalar::Float(v.into())),
         Dtype::F64 => f64::of_bytes(bytes).map(Scalar::Float),
     }
+}
+
+/// A number of IEEE 754 binary16: a sign, five bits of the exponent, ten of the fraction.
+fn half(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+    let value = match exponent {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+    };
+    if bits >> 15 == 1 { -value } else { value }
 }
 
 /// A file behind a `ZipWriter`. The first failure is kept and nothing is written after it: the archive's own writer
@@ -404,9 +421,50 @@ impl Seek for Held<'_> {
 pub struct Writer<'a> {
     zip: ZipWriter<Held<'a>>,
     failed: Rc<RefCell<Option<std::io::Error>>>,
+    cancel: CancelToken,
 }
 
+/// Elements that are written between two looks at the token that cancels.
+const BLOCK: usize = 1 << 18;
+
 impl Writer<'_> {
+    /// Gives the file up, with [`Error::Cancelled`], once this token is cancelled.
+    pub fn cancel_with(&mut self, token: CancelToken) {
+        self.cancel = token;
+    }
+
+    fn start(&mut self, name: &str, header: &[u8], data_bytes: u64) -> Result<()> {
+        let large = header.len() as u64 + data_bytes >= u64::from(u32::MAX);
+        let member = format!("{name}.npy");
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).large_file(large);
+        self.zip.start_file(&*member, options).map_err(|e| Error::invalid(name, e.to_string()))?;
+        self.put(name, |zip| zip.write_all(header))
+    }
+
+    fn put(&mut self, name: &str, write: impl FnOnce(&mut ZipWriter<Held<'_>>) -> std::io::Result<()>) -> Result<()> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        write(&mut self.zip)
+            .and_then(|()| self.failed.borrow_mut().take().map_or(Ok(()), Err))
+            .map_err(|e| Error::file(format!("{name}.npy"), e))
+    }
+
+    /// Adds a list of texts, as NumPy's Unicode strings of one width.
+    ///
+    /// # Errors
+    /// As [`Self::array`].
+    pub fn texts(&mut self, name: &str, texts: &[&str]) -> Result<()> {
+        let width = texts.iter().map(|t| t.chars().count()).max().unwrap_or(0).max(1);
+        let mut bytes = Vec::with_capacity(4 * width * texts.len());
+        for text in texts {
+            let letters = text.chars().map(u32::from).chain(std::iter::repeat(0)).take(width);
+            letters.for_each(|c| bytes.extend(c.to_le_bytes()));
+        }
+        self.start(name, &Header::text(&format!("<U{width}"), &[texts.len()]), bytes.len() as u64)?;
+        self.put(name, |zip| zip.write_all(&bytes))
+    }
+
     /// Adds an array of the given shape (row-major; `&[]` for one number).
     ///
     /// # Errors
@@ -416,15 +474,8 @@ impl Writer<'_> {
         let header = Header::new(T::DTYPE, shape)
             .filter(|h| h.count == values.len())
             .ok_or_else(|| Error::invalid(name, format!("{shape:?} does not hold {} elements", values.len())))?;
-        let large = header.length as u64 + header.data_bytes() as u64 >= u64::from(u32::MAX);
-        let member = format!("{name}.npy");
-        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).large_file(large);
-        self.zip.start_file(&*member, options).map_err(|e| Error::invalid(name, e.to_string()))?;
-        self.zip
-            .write_all(&header.bytes())
-            .and_then(|()| T::write_to(values, &mut self.zip))
-            .and_then(|()| self.failed.borrow_mut().take().map_or(Ok(()), Err))
-            .map_err(|e| Error::file(member, e))
+        self.start(name, &header.bytes(), header.data_bytes() as u64)?;
+        values.chunks(BLOCK).try_for_each(|part| self.put(name, |zip| T::write_to(part, zip)))
     }
 
     /// Adds an ndarray, in row-major order.
@@ -448,7 +499,7 @@ pub fn write(path: impl AsRef<Path>, fill: impl FnOnce(&mut Writer<'_>) -> Resul
     let written = write_atomically(path, |file| {
         let failed = Rc::new(RefCell::new(None));
         let held = Held { file, at: 0, end: 0, failed: failed.clone() };
-        let mut writer = Writer { zip: ZipWriter::new(held), failed: failed.clone() };
+        let mut writer = Writer { zip: ZipWriter::new(held), failed: failed.clone(), cancel: CancelToken::new() };
         match fill(&mut writer) {
             Ok(()) => {}
             Err(Error::File { message, .. }) => return Err(message),

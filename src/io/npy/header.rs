@@ -20,6 +20,7 @@ pub enum Dtype {
     U16,
     U32,
     U64,
+    F16,
     F32,
     F64,
 }
@@ -29,7 +30,7 @@ impl Dtype {
     pub fn size(self) -> usize {
         match self {
             Self::Bool | Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 => 2,
+            Self::I16 | Self::U16 | Self::F16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
             Self::I64 | Self::U64 | Self::F64 => 8,
         }
@@ -47,14 +48,15 @@ impl Dtype {
             Self::U16 => "<u2",
             Self::U32 => "<u4",
             Self::U64 => "<u8",
+            Self::F16 => "<f2",
             Self::F32 => "<f4",
             Self::F64 => "<f8",
         }
     }
 
     fn of_descr(code: &str) -> Option<Self> {
-        use Dtype::{Bool, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
-        [Bool, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64].into_iter().find(|d| d.descr()[1..] == *code)
+        use Dtype::{Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+        [Bool, I8, I16, I32, I64, U8, U16, U32, U64, F16, F32, F64].into_iter().find(|d| d.descr()[1..] == *code)
     }
 }
 
@@ -71,6 +73,7 @@ impl std::fmt::Display for Dtype {
             Self::U16 => "uint16",
             Self::U32 => "uint32",
             Self::U64 => "uint64",
+            Self::F16 => "float16",
             Self::F32 => "float32",
             Self::F64 => "float64",
         })
@@ -106,12 +109,16 @@ impl Header {
 
     /// As it stands in a file: padded, so that the numbers begin at a multiple of 64 bytes.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut shape: String = self.shape.iter().map(|d| format!("{d}, ")).collect();
-        if self.shape.len() > 1 {
+        Self::text(self.dtype.descr(), &self.shape)
+    }
+
+    /// A header of elements of any type.
+    pub fn text(descr: &str, sizes: &[usize]) -> Vec<u8> {
+        let mut shape: String = sizes.iter().map(|d| format!("{d}, ")).collect();
+        if sizes.len() > 1 {
             shape.truncate(shape.len() - 2);
         }
-        let text =
-            format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", self.dtype.descr(), shape.trim_end());
+        let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
         let length = (10 + text.len() + 1).next_multiple_of(64);
         let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
         bytes.extend(((length - 10) as u16).to_le_bytes());
@@ -244,7 +251,7 @@ mod tests {
             ("{'descr': '<f8', 'fortran_order': False, 'shape': (3,)", "plain numbers"),
             ("{'descr': '<f8', 'shape': (3,), }", "plain numbers"),
             ("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (3,), }", "plain numbers"),
-            ("{'descr': '<f2', 'fortran_order': False, 'shape': (3,), }", "<f2"),
+            ("{'descr': '<c8', 'fortran_order': False, 'shape': (3,), }", "<c8"),
             ("{'descr': '|O', 'fortran_order': False, 'shape': (3,), }", "|O"),
             ("{'descr': '', 'fortran_order': False, 'shape': (3,), }", "elements of type"),
             ("((((((((((((((((((((", "plain numbers"),

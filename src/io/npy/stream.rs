@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Dtype, Element, Header};
-use crate::io::Fingerprint;
+use crate::io::{Fingerprint, write_target};
 use crate::{Error, Result};
 
 /// Writes a (rows × columns) float32 NPY file of any size, rows in order, and resumes one that was left unfinished.
@@ -27,17 +27,14 @@ pub struct NpyStream {
 }
 
 impl NpyStream {
-    /// Begins `path`, or goes on with it. `fingerprint` stands for all that the numbers depend on
+    /// Begins `path` (what it points to, if it is a symbolic link), or goes on with it. `fingerprint` stands for all that the numbers depend on
     /// ([`Fingerprint`]).
     ///
     /// # Errors
     /// `InvalidArgument` for no columns or a shape that does not fit memory addresses. `File` if the files cannot be
-    /// written, if another process writes them now, or if what is there was begun with another shape or fingerprint.
+    /// written, if `path` is not a regular file, if another process writes them now, or if what is there was begun with another shape or fingerprint.
     pub fn open(path: impl AsRef<Path>, rows: usize, columns: usize, fingerprint: u64) -> Result<Self> {
-        let path = path.as_ref().to_path_buf();
-        if path.is_dir() {
-            return Err(Error::file(path, "is a folder; name a file to write to"));
-        }
+        let path = write_target(path)?;
         let header = Header::new(Dtype::F32, &[rows, columns])
             .filter(|_| columns > 0)
             .ok_or_else(|| Error::invalid("shape", format!("{rows} rows of {columns} columns cannot be written")))?;
@@ -129,6 +126,11 @@ impl NpyStream {
             self.done, self.rows
         );
         Error::file(&self.path, why)
+    }
+
+    /// The file that holds the rows until all are there.
+    pub fn partial(&self) -> &Path {
+        &self.partial
     }
 
     /// Rows that are written, which is the row to go on with.
