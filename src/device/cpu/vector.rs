@@ -72,7 +72,8 @@ pub(super) trait Vector: Copy {
         }
     }
 
-    /// 2 to the power of it, of −126 below that and of 60 above that. Relative error 1.5e-7.
+    /// 2 to the power of it, of −126 below that and of 60 above that. Relative error 1.5e-7, without fused
+    /// multiply-adds 2.5e-7.
     #[inline(always)]
     unsafe fn exp2(self) -> Self {
         // SAFETY: the caller's promise.
@@ -346,7 +347,7 @@ mod tests {
         unsafe { powers::<Plain>(&x, &mut z) };
         for (x, got) in x.iter().zip(&y).chain(x.iter().zip(&z)) {
             let exact = f64::from(x.clamp(-126.0, 60.0)).exp2();
-            assert!((f64::from(*got) / exact - 1.0).abs() < 2e-7, "2^{x} is {got}");
+            assert!((f64::from(*got) / exact - 1.0).abs() < 2.5e-7, "2^{x} is {got}");
         }
     }
 }
