@@ -410,6 +410,11 @@ fn bad_sessions_are_refused_with_the_array_and_the_reason() {
     let path = changed(&folder, "nothing.npz", &nothing);
     let found = run(&decode(&["--data", text(&path), "--json"])).json();
     assert_eq!(found["n_spikes"], 0);
+    // Nor anything non-local.
+    let found = run(&decode(&["--data", text(&path), "--model", "nonlocal", "--json"])).json();
+    assert!(found["median_error_cm"].is_null() && found["error_n_time"] == 0, "{found}");
+    let said = run(&decode(&["--data", text(&path), "--model", "nonlocal"])).done().stdout;
+    assert!(said.contains("error: none, since the non-local states never hold half"), "{said}");
 }
 
 #[test]

@@ -836,7 +836,7 @@ pub fn run(args: &Args) -> Result<()> {
                 &format!("error: median {cm:.2} cm, {what_of} against the true position in {n} of {all} time bins\n");
         }
         None if args.local => {}
-        None if non_local => text += "error: none, since the animal was decoded as local at all times\n",
+        None if non_local => text += "error: none, since the non-local states never hold half of the probability\n",
         None => text += "error: not known, since the session does not hold the true position\n",
     }
     for (name, d) in &known {
