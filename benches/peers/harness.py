@@ -6,6 +6,7 @@ import platform
 import resource
 import statistics
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -266,6 +267,24 @@ def print_table(rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
         if number == 0:
             print("  ".join("-" * width for width in widths))
+
+
+def finish(args, rows, record, checked):
+    """Prints the table, writes the record, and ends with an error where one of the `checked` rows' results is wrong or, if
+    that was asked for, a target is not met."""
+    print_table(rows)
+    shares = [case["other_work_share"] for case in record["cases"]]
+    if None not in shares and max(shares, default=0) > 0.05:
+        print(f"note: other programs used up to {max(shares):.0%} of the two cores meanwhile: figures are blurred")
+    args.record.parent.mkdir(parents=True, exist_ok=True)
+    args.record.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"record: {args.record}", file=sys.stderr)
+    wrong = [title for title, accuracy in checked if accuracy and not accuracy.ok]
+    if wrong:
+        raise BenchError(f"results out of bounds in: {'; '.join(dict.fromkeys(wrong))}")
+    short = [row.title for row in rows if row.met is False]
+    if args.check and short:
+        raise BenchError(f"targets not met in: {'; '.join(short)}")
 
 
 def machine(cores):

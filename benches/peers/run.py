@@ -3,7 +3,6 @@
 
 import argparse
 import importlib
-import json
 import os
 import sys
 import tempfile
@@ -64,19 +63,7 @@ def main():
                 "peers": {label: timing.record for label, (timing, _) in peers.items()},
             })
             record["rows"] += [row.record for row in made]
-    harness.print_table(rows)
-    shares = [case["other_work_share"] for case in record["cases"]]
-    if None not in shares and max(shares, default=0) > 0.05:
-        print(f"note: other programs used up to {max(shares):.0%} of the two cores meanwhile: figures are blurred")
-    args.record.parent.mkdir(parents=True, exist_ok=True)
-    args.record.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"record: {args.record}", file=sys.stderr)
-    wrong = [row.title for row in rows for a in (row.our_accuracy, row.peer_accuracy) if a and not a.ok]
-    if wrong:
-        raise harness.BenchError(f"results out of bounds in: {'; '.join(dict.fromkeys(wrong))}")
-    short = [row.title for row in rows if row.met is False]
-    if args.check and short:
-        raise harness.BenchError(f"targets not met in: {'; '.join(short)}")
+    harness.finish(args, rows, record, [(row.title, a) for row in rows for a in (row.our_accuracy, row.peer_accuracy)])
 
 
 if __name__ == "__main__":
