@@ -5,31 +5,13 @@
 
 mod common;
 
+use common::SplitMix as Random;
 use spikewave::device::{Choice, Control, Device, DeviceOptions};
 use spikewave::ops::{Kde, KdeCapacity, KdeElectrode, KdeMass, KdeModel, KdeRows};
 use spikewave::recording::{Capabilities, Recording};
 
 const LN_2: f64 = std::f64::consts::LN_2;
 const LOG_EPS: f64 = -34.538_776_394_910_684;
-
-/// Numbers in [0, 1), the same for a seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Roughly normal, with this spread.
-    fn values(&mut self, n: usize, spread: f64) -> Vec<f32> {
-        (0..n).map(|_| ((self.next() + self.next() + self.next() + self.next() - 2.0) * 1.7 * spread) as f32).collect()
-    }
-}
 
 #[derive(Clone)]
 struct Electrode {

@@ -2,33 +2,14 @@
 
 mod common;
 
+use common::SplitMix as Random;
 use spikewave::device::{Choice, Control, Device, DeviceOptions};
-use spikewave::ops::{GridSpec, Kde, KdeCapacity, KdeElectrode, KdeModel, KdeRows};
+use spikewave::ops::{GridSpec, KDE_SCALE as SIGMA, Kde, KdeCapacity, KdeElectrode, KdeModel, KdeRows};
 use spikewave::recording::{Capabilities, Recording};
 
-/// σ of a position kernel in scaled units, √(log2(e)/2).
-const SIGMA: f64 = 0.849_321_800_288_019_2;
 const QUINTIC: GridSpec = GridSpec { order: 5, per_sigma: 4.0 };
 const COARSE: GridSpec = GridSpec { order: 5, per_sigma: 2.5 };
 const CUBIC: GridSpec = GridSpec { order: 3, per_sigma: 6.0 };
-
-/// Numbers in [0, 1), the same for a seed (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Roughly normal, with this spread.
-    fn normal(&mut self, spread: f64) -> f64 {
-        (self.next() + self.next() + self.next() + self.next() - 2.0) * 1.7 * spread
-    }
-}
 
 struct Electrode {
     dims: usize,

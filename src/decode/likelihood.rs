@@ -19,12 +19,10 @@ use serde::Serialize;
 use super::model::{EncodingElectrode, EncodingModel};
 use super::{Spikes, TimeBins};
 use crate::device::{Control, Device, Prepared};
-use crate::ops::{GridSpec, Kde, KdeCapacity, KdeElectrode, KdeModel, KdeRows};
+use crate::ops::{GridSpec, KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeModel, KdeRows};
 use crate::recording::{Recording, Role};
 use crate::{Error, Result};
 
-/// A scaled Gaussian kernel is 2^(−|u − v|²): scaled coordinates are (x − centre)·√(log2(e)/2)/σ.
-const SCALE: f64 = 0.849_321_800_288_019_2;
 /// Log likelihoods of one chunk, unless it is told otherwise: large beside the cost of a run, small beside a budget.
 const CHUNK_BYTES: u64 = 64 << 20;
 /// Spikes that a tile of the kernels holds; a chunk has room for one of them at least.
@@ -152,7 +150,7 @@ struct Chunk {
 /// Scaled so that a kernel is 2^(−|u − v|²), around a centre.
 pub(super) fn scaled(values: impl Iterator<Item = f64>, centre: &[f64], std: &[f64]) -> Vec<f32> {
     let dims = centre.len();
-    values.enumerate().map(|(i, v)| ((v - centre[i % dims]) * SCALE / std[i % dims]) as f32).collect()
+    values.enumerate().map(|(i, v)| ((v - centre[i % dims]) * KDE_SCALE / std[i % dims]) as f32).collect()
 }
 
 /// ln Π_k 1/(σ_k √2π).
@@ -242,6 +240,22 @@ pub(super) fn place(model: &EncodingModel, bins: &TimeBins, spikes: &[Spikes]) -
             .then_with(by_marks)
     });
     placed
+}
+
+/// The marks of these spikes, electrode by electrode, and (electrode, place among its spikes) of each.
+pub(super) fn gather<'a>(
+    placed: impl IntoIterator<Item = &'a Placed>,
+    marks: &[Vec<f32>],
+    dims: &[usize],
+) -> (Vec<Vec<f32>>, Vec<[u32; 2]>) {
+    let mut gathered = vec![Vec::new(); marks.len()];
+    let mut order = Vec::new();
+    for p in placed {
+        let (e, dims) = (p.electrode as usize, dims[p.electrode as usize]);
+        order.push([p.electrode, (gathered[e].len() / dims) as u32]);
+        gathered[e].extend_from_slice(&marks[e][p.spike as usize * dims..][..dims]);
+    }
+    (gathered, order)
 }
 
 /// A log likelihood that is planned, and can be run from any time bin on.
@@ -437,19 +451,11 @@ impl Likelihood {
     ) -> Result<()> {
         let (n_bins, total) = (self.plan.n_bins, self.plan.n_time);
         let mut carry: Option<Vec<f32>> = None;
-        // Marks of a run and the number of spikes of each electrode, reused.
-        let mut marks: Vec<Vec<f32>> = vec![Vec::new(); self.dims.len()];
         for chunk in self.chunks(from_row) {
             let began = Instant::now();
             control.check(started)?;
             let [first, end] = chunk.rows;
-            marks.iter_mut().for_each(Vec::clear);
-            let mut order = Vec::with_capacity(chunk.spikes[1] - chunk.spikes[0]);
-            for p in &self.placed[chunk.spikes[0]..chunk.spikes[1]] {
-                let (e, dims) = (p.electrode as usize, self.dims[p.electrode as usize]);
-                order.push([p.electrode, (marks[e].len() / dims) as u32]);
-                marks[e].extend_from_slice(&self.marks[e][p.spike as usize * dims..][..dims]);
-            }
+            let (marks, order) = gather(&self.placed[chunk.spikes[0]..chunk.spikes[1]], &self.marks, &self.dims);
             let at = |t: usize| (self.offsets[t].clamp(chunk.spikes[0], chunk.spikes[1]) - chunk.spikes[0]) as u32;
             let offsets: Vec<u32> = (first..=end).map(at).collect();
             let slices: Vec<&[f32]> = marks.iter().map(Vec::as_slice).collect();
@@ -611,13 +617,7 @@ fn choose_grid(
         let mut prepared = device.prepare(&recording)?;
         let mut out = Vec::with_capacity(samples.len() * nothing.len());
         for samples in samples.chunks(LEAST_SPIKES) {
-            let mut of_electrode: Vec<Vec<f32>> = vec![Vec::new(); marks.len()];
-            let mut order = Vec::with_capacity(samples.len());
-            for p in samples {
-                let (e, dims) = (p.electrode as usize, content.dims[p.electrode as usize]);
-                order.push([p.electrode, (of_electrode[e].len() / dims) as u32]);
-                of_electrode[e].extend_from_slice(&marks[e][p.spike as usize * dims..][..dims]);
-            }
+            let (of_electrode, order) = gather(samples.iter().copied(), marks, &content.dims);
             let slices: Vec<&[f32]> = of_electrode.iter().map(Vec::as_slice).collect();
             let offsets: Vec<u32> = (0..=samples.len() as u32).collect();
             let inputs = kde.pack(&slices, KdeRows { offsets: &offsets, spikes: &order }, None)?;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ndarray::{Array2, ArrayView2, Axis, concatenate};
 
-use super::likelihood::{Beside, LEAST_SPIKES, Placed, check, log_norm, means, place, scaled, time_factor};
+use super::likelihood::{Beside, LEAST_SPIKES, Placed, check, gather, log_norm, means, place, scaled, time_factor};
 use super::model::MOST_INTENSITY;
 use super::{EPS, EncodingElectrode, EncodingModel, LikelihoodOptions, LikelihoodPlan, Method, RunReport};
 use super::{Spikes, TimeBins, Trajectory};
@@ -187,27 +187,24 @@ impl LocalLikelihood {
             let began = Instant::now();
             control.check(started)?;
             let first = at * self.capacity;
-            let mut points: Vec<Vec<f32>> = vec![Vec::new(); self.dims.len()];
-            let mut of: Vec<Vec<usize>> = vec![Vec::new(); self.dims.len()];
-            for (i, p) in chunk.iter().enumerate() {
-                let (e, dims) = (p.electrode as usize, self.dims[p.electrode as usize]);
-                points[e].extend_from_slice(&self.points[e][p.spike as usize * dims..][..dims]);
-                of[e].push(i);
-            }
+            let (points, order) = gather(chunk, &self.points, &self.dims);
             let slices: Vec<&[f32]> = points.iter().map(Vec::as_slice).collect();
             let inputs = self.mass.pack(&slices)?;
             let within = |done: u64, work: u64| {
                 control.report(first as u64 + chunk.len() as u64 * done / work.max(1), total);
             };
             let outputs = prepared.run(&inputs.feeds(), &control.rest(started, &within))?;
-            let mut densities = vec![0.0; chunk.len()];
-            for (i, density) in of.iter().flatten().zip(self.mass.log_density(&inputs, &outputs)?) {
-                densities[*i] = density;
+            let densities = self.mass.log_density(&inputs, &outputs)?;
+            // They come electrode by electrode.
+            let mut first_of = vec![0; points.len()];
+            for e in 1..points.len() {
+                first_of[e] = first_of[e - 1] + points[e - 1].len() / self.dims[e - 1];
             }
-            for (i, p) in chunk.iter().enumerate() {
+            for ((p, constant), [e, s]) in chunk.iter().zip(&self.constants[first..]).zip(&order) {
+                let density = densities[first_of[*e as usize] + *s as usize];
                 // Infinite where the electrode has no encoding spike, or the place was never visited.
-                let nothing = densities[i] == f64::NEG_INFINITY || self.constants[first + i] == f64::INFINITY;
-                let known = if nothing { EPS.ln() } else { densities[i] + self.constants[first + i] };
+                let nothing = density == f64::NEG_INFINITY || *constant == f64::INFINITY;
+                let known = if nothing { EPS.ln() } else { density + constant };
                 if !known.is_finite() {
                     return Err(Error::Internal(format!(
                         "the density of a spike of electrode {} is {known}",

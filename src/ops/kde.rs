@@ -22,6 +22,8 @@ use crate::kernel::{self, Tensor};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
+/// σ of a Gaussian kernel in scaled units, √(log2(e)/2): coordinates times this, over σ, make the kernel 2^(−|u − v|²).
+pub const KDE_SCALE: f64 = 0.849_321_800_288_019_2;
 /// Slots of a tile, and bins of a tile.
 const TILE: usize = 128;
 /// Encoding spikes of a step of `shaders/kde.wgsl`, and of one of its blocks.

@@ -15,7 +15,7 @@
 //! first term of the error of spline interpolation (P. Thévenaz, T. Blu, M. Unser, IEEE Trans. Med. Imaging 19 (2000)
 //! 739, doi:10.1109/42.875199). The error is thus relative at every depth, not relative to the largest value.
 
-use super::kde::KdeElectrode;
+use super::kde::{KDE_SCALE, KdeElectrode};
 use crate::kernel::{self, Tensor};
 use crate::recording::{Capabilities, Recording};
 use crate::{Error, Result};
@@ -26,8 +26,6 @@ const TILE: usize = 128;
 const MEMBERS: usize = 4;
 /// Scaled distance beyond which a kernel is below 2^-177, which no sum that is trusted can show.
 const REACH: f64 = 13.31;
-/// σ in scaled units.
-const SIGMA: f64 = 0.849_321_800_288_019_2;
 /// Nodes computed past the reach, by which the unknown value at the end has lost its influence.
 const MARGIN: i64 = 16;
 /// The factor on the coefficients of each direction.
@@ -106,7 +104,7 @@ impl GridSpec {
 
     /// Distance of nodes in scaled units.
     fn spacing(&self) -> f64 {
-        SIGMA / self.per_sigma
+        KDE_SCALE / self.per_sigma
     }
 }
 
@@ -703,7 +701,7 @@ mod tests {
             for at in [0.0, 0.31, 0.5, 100.25] {
                 for i in -1400..=1400 {
                     let depth = f64::from(i) / 100.0;
-                    let exact = (-(depth * SIGMA).powi(2)).exp2();
+                    let exact = (-(depth * KDE_SCALE).powi(2)).exp2();
                     let error = (read(&spec, at, at + depth * per_sigma) / exact - 1.0).abs();
                     largest = largest.max(error / spec.predicted_error(depth.abs()));
                 }

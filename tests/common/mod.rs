@@ -63,3 +63,26 @@ pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+/// Numbers in [0, 1), the same for a seed (SplitMix64).
+pub struct SplitMix(pub u64);
+
+impl SplitMix {
+    pub fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Roughly normal, with this spread.
+    pub fn normal(&mut self, spread: f64) -> f64 {
+        (self.next() + self.next() + self.next() + self.next() - 2.0) * 1.7 * spread
+    }
+
+    /// As many of them.
+    pub fn values(&mut self, n: usize, spread: f64) -> Vec<f32> {
+        (0..n).map(|_| self.normal(spread) as f32).collect()
+    }
+}

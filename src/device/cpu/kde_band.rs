@@ -9,7 +9,8 @@
 
 use rayon::prelude::*;
 
-use super::kde_scatter::{LANES, TILE};
+use super::kde_scatter::TILE;
+use super::marks::LANES;
 use super::parallel::Scattered;
 use super::vector::{Vector, for_each_instruction_set};
 use crate::kernel::kde_band::{Host, Params};

@@ -11,14 +11,13 @@
 
 use rayon::prelude::*;
 
+use super::marks::{LANES, Panels, Task, panels};
 use super::parallel::Scattered;
 use super::vector::{Vector, for_each_instruction_set};
 use crate::kernel::kde_scatter::{Host, Params};
 
 /// Slots of a tile, side by side.
 pub(super) const TILE: usize = 128;
-/// Slots that are computed together.
-pub(super) const LANES: usize = 32;
 /// Encoding spikes that go through the three steps together.
 const BLOCK: usize = 64;
 /// Vectors of slots that are computed together.
@@ -89,13 +88,11 @@ impl Spikes {
 /// One tile's work.
 struct Scatter<'a> {
     spikes: &'a Spikes,
-    /// `[encoding spike, stride]`, of which `dims` count.
+    /// `[encoding spike, stride]`.
     encoding: &'a [f32],
     stride: usize,
-    dims: usize,
     places: &'a [[f32; 4]],
-    /// `[panel][dims][LANES]`.
-    panels: &'a [f32],
+    panels: &'a Panels,
     /// The exponents to take off, `[panel][LANES]`.
     shifts: &'a [f32],
     pitch: usize,
@@ -271,8 +268,8 @@ unsafe fn tile_of<V: Vector, const W: usize, const R: usize>(s: &mut Scatter<'_>
                 }
             }
         }
-        for panel in 0..s.shifts.len() / LANES {
-            let x = &s.panels[panel * s.dims * LANES..][..s.dims * LANES];
+        for panel in 0..s.panels.len {
+            let x = s.panels.get(panel);
             let kernels = &mut kernels[..n * LANES];
             exponents(
                 &s.encoding[first * s.stride..],
@@ -342,24 +339,10 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
         if count == 0 || n == 0 {
             return;
         }
-        let stride = 4 * tile[1][1] as usize;
-        let encoding: &[f32] = bytemuck::cast_slice(&a.encoding[tile[1][0] as usize..][..n * stride / 4]);
-        let mark = |s: usize, k: usize| a.marks[k / 4 * p.spikes as usize + slot0 + s][k % 4];
-        // Vectors are padded with zeros on both sides, which need not be compared.
-        let zero = |k: usize| encoding.iter().skip(k).step_by(stride).all(|v| *v == 0.0);
-        let mut dims = stride;
-        while dims > stride - 3 && (0..count).all(|s| mark(s, dims - 1) == 0.0) && zero(dims - 1) {
-            dims -= 1;
-        }
-        let panels = count.div_ceil(LANES);
-        let mut x = vec![0f32; panels * dims * LANES];
-        let mut shifts = vec![0f32; panels * LANES];
-        for s in 0..count {
-            let (panel, lane) = (s / LANES, s % LANES);
-            shifts[s] = a.peaks[slot0 + s] - RAISED;
-            for k in 0..dims {
-                x[(panel * dims + k) * LANES + lane] = mark(s, k);
-            }
+        let (encoding, stride, panels) = panels(&Task::of(tile), a.encoding, a.marks, p.spikes as usize);
+        let mut shifts = vec![0f32; panels.len * LANES];
+        for (shift, peak) in shifts.iter_mut().zip(&a.peaks[slot0..][..count]) {
+            *shift = peak - RAISED;
         }
         // SAFETY: no two tiles share nodes.
         let nodes = unsafe { nodes.part(t * tile_nodes, tile_nodes) };
@@ -368,9 +351,8 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
             spikes: &spikes[electrode(tile)],
             encoding,
             stride,
-            dims,
             places: places(tile),
-            panels: &x,
+            panels: &panels,
             shifts: &shifts,
             pitch: p.pitch as usize,
             nodes,

@@ -23,20 +23,25 @@ pub(super) struct Task {
     quads: usize,
 }
 
+impl Task {
+    /// The spikes of one tile.
+    pub fn of(tile: &[[u32; 4]]) -> Self {
+        let [slot, slots, first, n] = tile[0].map(|v| v as usize);
+        let [vector, quads, ..] = tile[1].map(|v| v as usize);
+        Self { slot, slots, first, n, vector, quads }
+    }
+}
+
 /// The electrodes of a tile table (two rows a tile, see `shaders/kde.wgsl`) in tasks of at most `most` spikes (a multiple of [`LANES`]), fewer where that keeps
 /// all threads busy. Results do not depend on the cut.
 pub(super) fn tasks(tiles: &[[u32; 4]], most: usize) -> Vec<Task> {
     let mut whole: Vec<Task> = Vec::new();
-    for tile in tiles.chunks_exact(2).filter(|tile| tile[0][1] > 0) {
-        let [slot, slots, first, n] = tile[0].map(|v| v as usize);
+    for task in tiles.chunks_exact(2).filter(|tile| tile[0][1] > 0).map(Task::of) {
         match whole.last_mut() {
-            Some(last) if last.slot + last.slots == slot && last.vector == tile[1][0] as usize && last.n == n => {
-                last.slots += slots;
+            Some(last) if last.slot + last.slots == task.slot && last.vector == task.vector && last.n == task.n => {
+                last.slots += task.slots;
             }
-            _ => {
-                let [vector, quads, ..] = tile[1].map(|v| v as usize);
-                whole.push(Task { slot, slots, first, n, vector, quads });
-            }
+            _ => whole.push(task),
         }
     }
     let all: usize = whole.iter().map(|t| t.slots).sum();
@@ -63,7 +68,7 @@ pub(super) struct Encoding<'a> {
 pub(super) struct Panels {
     /// `[panel][dimension][LANES]`.
     values: Vec<f32>,
-    dims: usize,
+    pub dims: usize,
     /// How many.
     pub len: usize,
 }
@@ -74,14 +79,14 @@ impl Panels {
     }
 }
 
-/// Both sides of a task. `marks` holds the first vectors of all `slots` slots, then the second ones.
-pub(super) fn sides<'a>(
+/// The marks of a task's encoding spikes, n × `stride`, and its decoding spikes in panels. `marks` holds the first vectors
+/// of all `slots` slots, then the second ones.
+pub(super) fn panels<'a>(
     task: &Task,
     encoding: &'a [[f32; 4]],
-    log2_weights: &'a [f32],
     marks: &[[f32; 4]],
     slots: usize,
-) -> (Encoding<'a>, Panels) {
+) -> (&'a [f32], usize, Panels) {
     let encoding = &encoding[task.vector..][..task.n * task.quads];
     let vectors = |s: usize| (0..task.quads).flat_map(move |q| marks[q * slots + task.slot + s]);
     // Vectors are padded with zeros on both sides, which need not be compared.
@@ -101,13 +106,20 @@ pub(super) fn sides<'a>(
             panel[k * LANES + s % LANES] = v;
         }
     }
-    let side = Encoding {
-        marks: bytemuck::cast_slice(encoding),
-        stride: task.quads * 4,
-        dims,
-        log2_weights: &log2_weights[task.first..][..task.n],
-    };
-    (side, Panels { values, dims, len: panels })
+    (bytemuck::cast_slice(encoding), task.quads * 4, Panels { values, dims, len: panels })
+}
+
+/// Both sides of a task; arguments as of [`panels`].
+pub(super) fn sides<'a>(
+    task: &Task,
+    encoding: &'a [[f32; 4]],
+    log2_weights: &'a [f32],
+    marks: &[[f32; 4]],
+    slots: usize,
+) -> (Encoding<'a>, Panels) {
+    let (marks, stride, panels) = panels(task, encoding, marks, slots);
+    let log2_weights = &log2_weights[task.first..][..task.n];
+    (Encoding { marks, stride, dims: panels.dims, log2_weights }, panels)
 }
 
 impl Encoding<'_> {
