@@ -6,6 +6,7 @@
 
 mod distribution;
 mod model;
+pub mod models;
 
 pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
 pub use distribution::Distribution;
