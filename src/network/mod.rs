@@ -5,6 +5,7 @@
 //! take them. A negative weight is inhibitory.
 
 mod distribution;
+mod file;
 mod model;
 pub mod models;
 
