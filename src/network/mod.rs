@@ -7,6 +7,6 @@
 mod distribution;
 mod model;
 
-pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
+pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp, StdpRule};
 pub use distribution::Distribution;
-pub use model::{Edges, Input, Network, Neuron, Population, Probe, Projection, Rule, Stdp, StdpRule, Variable};
+pub use model::{Edges, Input, Network, Neuron, Population, Probe, Projection, Rule, Variable};
