@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Distribution;
 use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp};
+use crate::{Error, Result};
 
 /// A network: what is simulated, as plain data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,19 @@ impl Default for Network {
             inputs: Vec::new(),
             probes: Vec::new(),
         }
+    }
+}
+
+impl Network {
+    /// The number of the population of this name.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with the names that there are.
+    pub fn population(&self, name: &str) -> Result<usize> {
+        self.populations.iter().position(|p| p.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.populations.iter().map(|p| p.name.as_str()).collect();
+            Error::invalid("population", format!("\"{name}\" is unknown; there are {}", known.join(", ")))
+        })
     }
 }
 
