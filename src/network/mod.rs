@@ -12,5 +12,4 @@ mod raster;
 pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp, StdpRule};
 pub use distribution::Distribution;
 pub use model::{Edges, Input, Network, Neuron, Population, Probe, Projection, Rule, Variable};
-pub use model::{Edges, Input, Network, Neuron, Population, Probe, Projection, Rule, Stdp, StdpRule, Variable};
 pub use raster::Raster;
