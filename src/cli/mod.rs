@@ -121,6 +121,13 @@ fn progress() -> ProgressBar {
     bar
 }
 
+/// The most resident memory of this process so far, where the system says it.
+fn resident_peak() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 /// Prints a line to standard error; nobody need be there to read it.
 fn say(line: &str) {
     _ = writeln!(std::io::stderr().lock(), "{line}");
