@@ -15,6 +15,7 @@ mod kde;
 mod kde_grid;
 pub mod lif;
 mod neurons;
+mod propagate;
 mod reduce;
 mod spectral_weight;
 mod stdp;
@@ -40,9 +41,10 @@ pub use gemm::{Gemm, gemm};
 pub use kde::{KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, KdeMassInputs, KdeModel, KdeRows};
 pub use kde_grid::GridSpec;
 pub use neurons::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
+pub use propagate::Synapses;
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
-pub use stdp::{PlasticTable, Stdp, StdpRule};
+pub use stdp::{PlasticSynapses, PlasticTable, Stdp, StdpRule};
 pub use synapses::{Delays, SynapseTable, Targets, Weights};
 pub use temporal_contrast::{
     Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,
