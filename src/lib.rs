@@ -42,6 +42,7 @@ mod error;
 pub mod gw;
 pub mod io;
 pub mod kernel;
+mod memory;
 pub mod ops;
 mod plot;
 pub mod random;
