@@ -28,6 +28,7 @@
 //! - [`ops`]: transforms, convolutions, reductions, spike encoders, neurons.
 //! - [`decode`]: clusterless decoding of position from unsorted spikes.
 //! - [`gw`]: gravitational waves, from strain files to the search and the spiking detector.
+//! - [`network`]: spiking networks.
 //! - [`kernel`]: the contracts that the build step reflects from the shaders.
 //!
 //! Spikes and integers are the same on every device, bit for bit. Floats repeat on one device, whatever its threads, and
@@ -42,6 +43,7 @@ mod error;
 pub mod gw;
 pub mod io;
 pub mod kernel;
+pub mod network;
 pub mod ops;
 mod plot;
 pub mod random;

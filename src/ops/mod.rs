@@ -2,6 +2,7 @@
 //!
 //! Ops never name a device: they choose variants and tile sizes by the recording's capabilities.
 
+mod bus;
 mod coincident_peak;
 mod conv1d;
 mod copy2d;
@@ -14,14 +15,18 @@ mod gemm;
 mod kde;
 mod kde_grid;
 pub mod lif;
+mod neurons;
 mod reduce;
 mod spectral_weight;
+mod stdp;
+mod synapses;
 mod temporal_contrast;
 mod transpose;
 mod triggers;
 mod weighted_power;
 mod welch;
 
+pub use bus::{Bus, MAX_DELAY};
 pub use coincident_peak::{CoincidentPeaks, coincident_peak};
 pub use conv1d::{Conv1d, Filters, Method, Padding, conv1d};
 pub use copy2d::{Destination, Source, copy2d, pad_rows};
@@ -35,8 +40,11 @@ pub use fill::fill;
 pub use gemm::{Gemm, gemm};
 pub use kde::{KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, KdeMassInputs, KdeModel, KdeRows};
 pub use kde_grid::GridSpec;
+pub use neurons::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
+pub use stdp::{PlasticTable, Stdp, StdpRule};
+pub use synapses::{Delays, SynapseTable, Targets, Weights};
 pub use temporal_contrast::{
     Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,
 };

@@ -1,0 +1,15 @@
+//! Spiking networks: populations of point neurons, sparse projections with delays, and their simulation.
+//!
+//! A [`Network`] is a description: plain data that can be written as RON. Times are in ms, rates in spikes/s, potentials
+//! in mV, currents in pA, capacitances in pF, conductances in nS; weights are in pA, mV or nS, as the target's neurons
+//! take them. A negative weight is inhibitory.
+
+mod distribution;
+mod model;
+pub mod plot;
+mod raster;
+
+pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp, StdpRule};
+pub use distribution::Distribution;
+pub use model::{Edges, Input, Network, Neuron, Population, Probe, Projection, Rule, Variable};
+pub use raster::Raster;
