@@ -6,6 +6,7 @@ mod bus;
 mod coincident_peak;
 mod conv1d;
 mod copy2d;
+pub mod csr;
 mod elementwise;
 mod event_drive;
 mod fft;
