@@ -17,6 +17,7 @@ pub mod lif;
 mod neurons;
 mod reduce;
 mod spectral_weight;
+mod stdp;
 mod synapses;
 mod temporal_contrast;
 mod transpose;
@@ -41,6 +42,7 @@ pub use kde_grid::GridSpec;
 pub use neurons::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
+pub use stdp::{PlasticTable, Stdp, StdpRule};
 pub use synapses::{Delays, SynapseTable, Targets, Weights};
 pub use temporal_contrast::{
     Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,
