@@ -5,7 +5,9 @@
 //! take them. A negative weight is inhibitory.
 
 mod distribution;
+mod file;
 mod model;
+pub mod models;
 pub mod plot;
 mod raster;
 

@@ -6,6 +6,7 @@ mod bus;
 mod coincident_peak;
 mod conv1d;
 mod copy2d;
+pub mod csr;
 mod elementwise;
 mod event_drive;
 mod fft;
@@ -42,6 +43,10 @@ pub use kde::{KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, Kde
 pub use kde_grid::GridSpec;
 pub use neurons::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
 pub use propagate::Synapses;
+pub use neurons::{
+    IafCondExp, IafPscDelta, IafPscExp, Izhikevich, NeuronModel, NeuronPopulation, NeuronVariable, Neurons, Rewrite,
+    StateAt,
+};
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
 pub use stdp::{PlasticSynapses, PlasticTable, Stdp, StdpRule};
