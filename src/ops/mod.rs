@@ -41,12 +41,11 @@ pub use fill::fill;
 pub use gemm::{Gemm, gemm};
 pub use kde::{KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, KdeMassInputs, KdeModel, KdeRows};
 pub use kde_grid::GridSpec;
-pub use neurons::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
-pub use propagate::Synapses;
 pub use neurons::{
     IafCondExp, IafPscDelta, IafPscExp, Izhikevich, NeuronModel, NeuronPopulation, NeuronVariable, Neurons, Rewrite,
     StateAt,
 };
+pub use propagate::Synapses;
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
 pub use stdp::{PlasticSynapses, PlasticTable, Stdp, StdpRule};
