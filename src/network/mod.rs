@@ -8,7 +8,9 @@ mod check;
 mod connect;
 mod distribution;
 mod draw;
+mod file;
 mod model;
+pub mod models;
 pub mod plot;
 mod raster;
 

@@ -6,6 +6,7 @@ mod bus;
 mod coincident_peak;
 mod conv1d;
 mod copy2d;
+pub mod csr;
 mod elementwise;
 mod event_drive;
 mod fft;
@@ -39,7 +40,10 @@ pub use fill::fill;
 pub use gemm::{Gemm, gemm};
 pub use kde::{KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, KdeMassInputs, KdeModel, KdeRows};
 pub use kde_grid::GridSpec;
-pub use neurons::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
+pub use neurons::{
+    IafCondExp, IafPscDelta, IafPscExp, Izhikevich, NeuronModel, NeuronPopulation, NeuronVariable, Neurons, Rewrite,
+    StateAt,
+};
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
 pub use stdp::{PlasticTable, Stdp, StdpRule};
