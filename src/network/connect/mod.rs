@@ -206,7 +206,7 @@ impl Connectivity {
         work.total = synapses_of.iter().sum();
 
         let scales = exponents::scales(network, &wires);
-        let mut load = exponents::Load::new(&layout, scales)?;
+        let load = exponents::Load::new(&layout, scales)?;
         let specs = tables::plan(&wires, &layout, network.dt);
         let mut builders = Vec::new();
         for spec in &specs {
