@@ -5,8 +5,13 @@
 //! take them. A negative weight is inhibitory.
 
 mod distribution;
+mod file;
 mod model;
+pub mod models;
+pub mod plot;
+mod raster;
 
-pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
+pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp, StdpRule};
 pub use distribution::Distribution;
-pub use model::{Edges, Input, Network, Neuron, Population, Probe, Projection, Rule, Stdp, StdpRule, Variable};
+pub use model::{Edges, Input, Network, Neuron, Population, Probe, Projection, Rule, Variable};
+pub use raster::Raster;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Distribution;
-use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
+use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp};
+use crate::{Error, Result};
 
 /// A network: what is simulated, as plain data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,19 @@ impl Default for Network {
             inputs: Vec::new(),
             probes: Vec::new(),
         }
+    }
+}
+
+impl Network {
+    /// The number of the population of this name.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with the names that there are.
+    pub fn population(&self, name: &str) -> Result<usize> {
+        self.populations.iter().position(|p| p.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.populations.iter().map(|p| p.name.as_str()).collect();
+            Error::invalid("population", format!("\"{name}\" is unknown; there are {}", known.join(", ")))
+        })
     }
 }
 
@@ -161,42 +175,6 @@ pub struct Edges {
     pub sources: Vec<u32>,
     /// Target of each synapse.
     pub targets: Vec<u32>,
-}
-
-/// Pair-based spike-timing-dependent plasticity with exponential traces of all spikes.
-///
-/// Times are those at which neurons fire; the delay is that of the current alone. At a spike of the source: the weight
-/// of before is transmitted, and then falls by `a_minus·y`, y the target's trace; at a spike of the target it rises by
-/// `a_plus·x`, x the source's trace. Traces fall with `tau_minus` and `tau_plus`, and rise by one with each spike after
-/// weights have been changed, so that spikes in the same step do not pair. Weights stay from `w_min` to `w_max`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stdp {
-    /// Time constant of potentiation, ms.
-    pub tau_plus: f64,
-    /// Time constant of depression, ms.
-    pub tau_minus: f64,
-    /// Amplitude of potentiation.
-    pub a_plus: f64,
-    /// Amplitude of depression.
-    pub a_minus: f64,
-    /// Lower bound of weights.
-    pub w_min: f64,
-    /// Upper bound of weights.
-    pub w_max: f64,
-    /// How changes depend on the weight.
-    #[serde(default)]
-    pub rule: StdpRule,
-}
-
-/// How changes depend on the weight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum StdpRule {
-    /// They do not: amplitudes are in units of the weight.
-    #[default]
-    Additive,
-    /// Potentiation by `a_plus·(w_max − w)`, depression by `a_minus·(w − w_min)`.
-    Multiplicative,
 }
 
 /// What drives neurons beside synapses.

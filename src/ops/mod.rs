@@ -6,6 +6,7 @@ mod bus;
 mod coincident_peak;
 mod conv1d;
 mod copy2d;
+pub mod csr;
 mod elementwise;
 mod event_drive;
 mod fft;
@@ -19,6 +20,7 @@ mod poisson;
 mod probe;
 mod reduce;
 mod spectral_weight;
+mod stdp;
 mod synapses;
 mod temporal_contrast;
 mod transpose;
@@ -43,8 +45,13 @@ pub use kde_grid::GridSpec;
 pub use neurons::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
 pub use poisson::{MAX_POISSON_MEAN, PoissonInput, PoissonTable, philox, poisson_drive};
 pub use probe::StateProbe;
+pub use neurons::{
+    IafCondExp, IafPscDelta, IafPscExp, Izhikevich, NeuronModel, NeuronPopulation, NeuronVariable, Neurons, Rewrite,
+    StateAt,
+};
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
+pub use stdp::{PlasticTable, Stdp, StdpRule};
 pub use synapses::{Delays, SynapseTable, Targets, Weights};
 pub use temporal_contrast::{
     Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,

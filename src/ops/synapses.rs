@@ -1,8 +1,11 @@
 //! Synapses as arrays: compressed rows by source.
 
-use crate::{Error, Result};
+use std::ops::Range;
+
+use rayon::prelude::*;
 
 use super::MAX_DELAY;
+use crate::{Error, Result};
 
 /// Targets of synapses, counted from the table's `first_target`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +28,23 @@ pub enum Weights {
 /// Delays in steps, from 1 to [`MAX_DELAY`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delays {
-    /// One a synapse, four a word, the first in the low byte.
+    /// One a synapse, four a word, the first in the low byte; bytes behind the last synapse are zero.
     Each(Vec<u32>),
     /// The same for all.
     All(u32),
+}
+
+impl Delays {
+    /// The longest, in steps.
+    pub fn longest(&self) -> u32 {
+        // Bytes behind the last synapse are zero.
+        match self {
+            Self::All(d) => *d,
+            Self::Each(d) => {
+                d.par_iter().map(|d| d.to_le_bytes().into_iter().max().unwrap_or(0)).max().unwrap_or(0).into()
+            }
+        }
+    }
 }
 
 /// Synapses sorted by source, then target, then delay.
@@ -101,14 +117,38 @@ impl SynapseTable {
     /// # Errors
     /// `InvalidArgument` that names the row or synapse.
     pub fn check(&self) -> Result<()> {
+        let (weights, expected) = match &self.weights {
+            Weights::Each(w) => (w.len(), self.synapses()),
+            Weights::Row(w) => (w.len(), self.rows()),
+        };
+        if weights != expected {
+            return Err(Error::invalid("synapses", format!("{weights} weights; {expected} are needed")));
+        }
+        let Self { first_target, target_span, row_offsets, targets, delays, .. } = self;
+        Rows { first_target: *first_target, target_span: *target_span, row_offsets, targets, delays }.check()
+    }
+}
+
+/// What all tables have, whatever their weights.
+pub(super) struct Rows<'a> {
+    pub first_target: u32,
+    pub target_span: u32,
+    pub row_offsets: &'a [u32],
+    pub targets: &'a Targets,
+    pub delays: &'a Delays,
+}
+
+impl Rows<'_> {
+    /// Checks lengths, order and ranges: kernels rely on them.
+    pub fn check(&self) -> Result<()> {
         let bad = |why: String| Err(Error::invalid("synapses", why));
-        let n = self.synapses();
         if self.row_offsets.first() != Some(&0) {
             return bad("row_offsets must begin with 0".into());
         }
         if let Some(row) = self.row_offsets.windows(2).position(|w| w[0] > w[1]) {
             return bad(format!("row {row} ends before it begins"));
         }
+        let n = self.row_offsets.last().map_or(0, |&n| n as usize);
         let (targets, words) = match &self.targets {
             Targets::U16(t) => (t.len(), n.div_ceil(2)),
             Targets::U32(t) => (t.len(), n),
@@ -116,29 +156,41 @@ impl SynapseTable {
         if targets != words {
             return bad(format!("{targets} words of targets; {words} for {n} synapses"));
         }
-        if let Some(i) = (0..n).find(|&i| self.target(i) - self.first_target >= self.target_span) {
-            return bad(format!("synapse {i} has target {}, outside the table's targets", self.target(i)));
-        }
-        let (weights, expected) = match &self.weights {
-            Weights::Each(w) => (w.len(), n),
-            Weights::Row(w) => (w.len(), self.rows()),
-        };
-        if weights != expected {
-            return bad(format!("{weights} weights; {expected} are needed"));
-        }
-        match &self.delays {
+        match self.delays {
             Delays::Each(d) if d.len() != n.div_ceil(4) => {
                 return bad(format!("{} words of delays; {} for {n} synapses", d.len(), n.div_ceil(4)));
             }
+            Delays::All(d) if !(1..=MAX_DELAY).contains(d) => {
+                return bad(format!("a delay of {d} steps; from 1 to {MAX_DELAY}"));
+            }
             _ => {}
         }
-        let range = 1..=MAX_DELAY;
-        if matches!(self.delays, Delays::All(_)) && !range.contains(&self.delay(0)) {
-            return bad(format!("a delay of {} steps; from 1 to {MAX_DELAY}", self.delay(0)));
+        let rows = self.row_offsets.par_windows(2).with_min_len(64);
+        rows.enumerate().find_map_first(|(row, w)| self.defect(row, w[0] as usize..w[1] as usize)).map_or(Ok(()), bad)
+    }
+
+    /// What is wrong with a row's synapses.
+    fn defect(&self, row: usize, synapses: Range<usize>) -> Option<String> {
+        let mut before = 0;
+        for i in synapses {
+            let target = match self.targets {
+                Targets::U16(t) => t[i / 2] >> (i % 2 * 16) & 0xffff,
+                Targets::U32(t) => t[i],
+            };
+            if target >= self.target_span {
+                let (first, span) = (self.first_target, self.target_span);
+                return Some(format!("synapse {i} has target {first} + {target}; the table has {span} targets"));
+            }
+            if target < before {
+                return Some(format!("row {row} is not sorted by target at synapse {i}"));
+            }
+            before = target;
+            if let Delays::Each(d) = self.delays
+                && d[i / 4] >> (i % 4 * 8) & 0xff == 0
+            {
+                return Some(format!("synapse {i} has a delay of 0 steps; from 1 to {MAX_DELAY}"));
+            }
         }
-        if let Some(i) = (0..n).find(|&i| !range.contains(&self.delay(i))) {
-            return bad(format!("synapse {i} has a delay of {} steps; from 1 to {MAX_DELAY}", self.delay(i)));
-        }
-        Ok(())
+        None
     }
 }
