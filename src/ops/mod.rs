@@ -17,6 +17,8 @@ mod kde_grid;
 pub mod lif;
 mod neurons;
 mod propagate;
+mod poisson;
+mod probe;
 mod reduce;
 mod spectral_weight;
 mod stdp;
@@ -43,6 +45,8 @@ pub use kde::{KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, Kde
 pub use kde_grid::GridSpec;
 pub use neurons::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
 pub use propagate::Synapses;
+pub use poisson::{MAX_POISSON_MEAN, PoissonInput, PoissonTable, philox, poisson_drive};
+pub use probe::StateProbe;
 pub use neurons::{
     IafCondExp, IafPscDelta, IafPscExp, Izhikevich, NeuronModel, NeuronPopulation, NeuronVariable, Neurons, Rewrite,
     StateAt,
