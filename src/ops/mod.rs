@@ -43,7 +43,6 @@ pub use fill::fill;
 pub use gemm::{Gemm, gemm};
 pub use kde::{KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, KdeMassInputs, KdeModel, KdeRows};
 pub use kde_grid::GridSpec;
-pub use neurons::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
 pub use propagate::Synapses;
 pub use poisson::{MAX_POISSON_MEAN, PoissonInput, PoissonTable, philox, poisson_drive};
 pub use probe::StateProbe;
