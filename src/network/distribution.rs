@@ -143,14 +143,14 @@ impl Serialize for Distribution {
             Self::Constant(v) => serializer.serialize_f64(*v),
             Self::Values(v) => v.serialize(serializer),
             Self::Uniform { low, high } => {
-                let mut s = serializer.serialize_struct("", 2)?;
+                let mut s = serializer.serialize_struct("Distribution", 2)?;
                 s.serialize_field("low", low)?;
                 s.serialize_field("high", high)?;
                 s.end()
             }
             Self::Normal { mean, std, low, high } => {
                 let n = 2 + usize::from(low.is_finite()) + usize::from(high.is_finite());
-                let mut s = serializer.serialize_struct("", n)?;
+                let mut s = serializer.serialize_struct("Distribution", n)?;
                 s.serialize_field("mean", mean)?;
                 s.serialize_field("std", std)?;
                 if low.is_finite() {

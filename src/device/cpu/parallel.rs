@@ -67,6 +67,21 @@ impl<T> Scattered<T> {
         unsafe { std::slice::from_raw_parts_mut(self.0.add(at), n) }
     }
 
+    /// Asks for the cache lines of `n` elements from `at` on, as far as there are so many.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, at: usize, n: usize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            for i in (at..self.1.min(at + n)).step_by(64 / size_of::<T>()) {
+                // SAFETY: a hint, for memory in the slice.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(self.0.wrapping_add(i).cast()) };
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (at, n);
+    }
+
     /// The element at `at` and those behind it.
     pub(super) fn at(&self, at: usize) -> *mut T {
         assert!(at < self.1, "a part outside the memory");
