@@ -17,6 +17,8 @@ mod kde_grid;
 pub mod lif;
 mod neurons;
 mod propagate;
+mod poisson;
+mod probe;
 mod reduce;
 mod spectral_weight;
 mod stdp;
@@ -41,6 +43,9 @@ pub use fill::fill;
 pub use gemm::{Gemm, gemm};
 pub use kde::{KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, KdeMassInputs, KdeModel, KdeRows};
 pub use kde_grid::GridSpec;
+pub use propagate::Synapses;
+pub use poisson::{MAX_POISSON_MEAN, PoissonInput, PoissonTable, philox, poisson_drive};
+pub use probe::StateProbe;
 pub use neurons::{
     IafCondExp, IafPscDelta, IafPscExp, Izhikevich, NeuronModel, NeuronPopulation, NeuronVariable, Neurons, Rewrite,
     StateAt,

@@ -11,14 +11,11 @@ mod tables;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rayon::prelude::*;
-
+use super::draw::Draw;
 use super::{Network, Projection, Rule, Stdp};
 use crate::device::CancelToken;
-use crate::ops::SynapseTable;
+use crate::ops::{PlasticTable, SynapseTable};
 use crate::{Error, Result};
-
-use super::draw::Draw;
 
 /// Where the neurons of each population lie in the index space of all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -88,6 +85,8 @@ pub struct Connectivity {
     pub layout: Layout,
     /// The synapses whose weights stay.
     pub tables: Vec<SynapseTable>,
+    /// Those whose weights change; those of a projection in one table, or in several where that would be too large.
+    pub plastic: Vec<PlasticTable>,
     /// Of each population, so that inputs are in units of `2^-exponent`: as fine as the largest sum of inputs that its
     /// synapses and Poisson inputs can give in one step allows, at most 24.
     pub exponents: Vec<i32>,
@@ -207,7 +206,7 @@ impl Connectivity {
         work.total = synapses_of.iter().sum();
 
         let scales = exponents::scales(network, &wires);
-        let mut load = exponents::Load::new(&layout, scales)?;
+        let load = exponents::Load::new(&layout, scales)?;
         let specs = tables::plan(&wires, &layout, network.dt);
         let mut builders = Vec::new();
         for spec in &specs {
@@ -222,12 +221,16 @@ impl Connectivity {
             tables::fill(&mut builders, source, &wires, &ready, &layout, network.dt, &load, &work)?;
         }
         let exponents = load.exponents(network, &wires, &specs)?;
-        let tables = builders
-            .into_par_iter()
-            .map(|builder| builder.finish(&wires, &layout, &load, &exponents))
-            .collect::<Vec<_>>();
+        let (mut tables, mut plastic) = (Vec::new(), Vec::new());
+        for builder in builders {
+            match builder.finish(&wires, &layout, &load, &exponents) {
+                tables::Table::Static(table) => tables.push(table),
+                tables::Table::Plastic(table) => plastic.push(table),
+            }
+        }
         Ok(Self {
             tables,
+            plastic,
             exponents,
             planes: exponents::planes(network),
             max_delay: load.max_delay(),
@@ -239,11 +242,6 @@ impl Connectivity {
     /// Synapses in all.
     pub fn synapses(&self) -> u64 {
         self.synapses_of.iter().sum()
-    }
-
-    /// Bytes of all tables.
-    pub fn bytes(&self) -> u64 {
-        self.tables.iter().map(SynapseTable::bytes).sum()
     }
 }
 
