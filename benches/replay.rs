@@ -3,10 +3,14 @@
 //!
 //! The loop has a bind group and a buffer of parameters for each dispatch, the executor a bind group for each dispatch
 //! and one buffer with all parameters.
+//!
+//! On the native path: what a command costs, and from how much work on a second thread pays.
 
 use std::time::{Duration, Instant};
 
-use spikewave::device::{Choice, Control, Device, DeviceOptions, gpu};
+use rayon::prelude::*;
+use spikewave::device::{Choice, Control, Cpu, Device, DeviceOptions, gpu};
+use spikewave::recording::Recording;
 use spikewave::{kernel, ops, wgpu};
 
 const DISPATCHES: usize = 1000;
@@ -97,9 +101,68 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
+/// The native executor: what a run and a command cost, with and without a deadline.
+fn native(rounds: usize) {
+    const COMMANDS: usize = 10_000;
+    let cpu = Cpu::new(&DeviceOptions::new(Choice::Cpu)).expect("the native path opens");
+    let run = |commands: usize, control: &Control<'_>| {
+        let mut rec = Recording::new("replay", cpu.capabilities());
+        let tensor = rec.state("t", &[0u32; 64]).expect("a small tensor");
+        for i in 0..commands {
+            ops::fill(&mut rec, tensor, i as u32).expect("a valid op");
+        }
+        let mut prepared = cpu.prepare(&rec).expect("it fits");
+        let mut once = || {
+            let begun = Instant::now();
+            prepared.run(&[], control).expect("it runs");
+            begun.elapsed()
+        };
+        median((0..rounds + 3).map(|_| once()).skip(3).collect())
+    };
+    let deadline = Control { timeout: Some(Duration::from_secs(60)), ..Control::default() };
+    // The difference leaves out what a run costs once.
+    let each = |control: &Control<'_>| (run(COMMANDS, control) - run(1, control)).as_nanos() as usize / COMMANDS;
+    println!(
+        "replay on {}: a run {:.1?}, a command {} ns, with a deadline {} ns",
+        cpu.name(),
+        run(1, &Control::default()),
+        each(&Control::default()),
+        each(&deadline)
+    );
+    cpu.install(|| fork(20 * rounds));
+}
+
+/// A short loop in one task and in two, after as much work on one thread as lets the others fall asleep, and after none:
+/// from how many elements on a second thread pays.
+fn fork(rounds: usize) {
+    let work = |y: &mut [f32], x: &[f32]| y.iter_mut().zip(x).for_each(|(y, x)| *y += 0.5 * x);
+    for elements in [64usize, 1 << 10, 1 << 12, 1 << 13, 1 << 14, 1 << 15, 1 << 16, 1 << 18] {
+        let (x, mut y) = (vec![1.5f32; elements], vec![0f32; elements]);
+        let mut measure = |tasks: usize, pause: Duration| {
+            let mut once = || {
+                let begun = Instant::now();
+                while begun.elapsed() < pause {}
+                let begun = Instant::now();
+                let each = elements / tasks;
+                std::hint::black_box(&mut y).par_chunks_mut(each).zip(x.par_chunks(each)).for_each(|(y, x)| work(y, x));
+                begun.elapsed()
+            };
+            median((0..rounds).map(|_| once()).collect())
+        };
+        let (asleep, awake) = (Duration::from_micros(100), Duration::ZERO);
+        println!(
+            "{elements} elements: one task {:.2?}, two tasks {:.2?}, two tasks with threads awake {:.2?}",
+            measure(1, asleep),
+            measure(2, asleep),
+            measure(2, awake)
+        );
+    }
+}
+
 fn main() {
     // `cargo bench` says so; a test run takes a few rounds only.
     let rounds = if std::env::args().any(|a| a == "--bench") { 101 } else { 5 };
+    native(rounds);
     let backends = wgpu::Backends::PRIMARY;
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,

@@ -43,6 +43,7 @@ mod error;
 pub mod gw;
 pub mod io;
 pub mod kernel;
+mod memory;
 pub mod network;
 pub mod ops;
 mod plot;

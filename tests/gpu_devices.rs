@@ -67,7 +67,7 @@ fn warmup_readies_every_kernel_in_six_stages_and_leaves_nothing_to_create() {
         assert_eq!(report.stages.iter().map(|s| s.name).collect::<Vec<_>>(), kernel::STAGES);
         assert!(report.stages[5].first_dispatch_ms > Some(0.0) && report.stages[5].second_dispatch_ms > Some(0.0));
         if let Device::Gpu(gpu) = &device {
-            let labels: Vec<String> = report.stages.iter().flat_map(|s| &s.kernels).map(|k| k.label.clone()).collect();
+            let labels: Vec<&str> = report.stages.iter().flat_map(|s| &s.kernels).map(|k| k.label.as_str()).collect();
             assert_eq!(labels.len(), kernel::ALL.len());
             assert!(kernel::ALL.iter().all(|k| gpu.readiness(k) == Readiness::Ready && labels.contains(&k.label())));
             let seen = seen.into_inner().unwrap();

@@ -2,6 +2,7 @@
 
 mod bank;
 mod conv1d;
+mod csr;
 mod lif;
 mod sizes;
 mod state_space;
@@ -17,7 +18,7 @@ use super::{DeviceArgs, print, print_json};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// conv1d, bank, lif, lif_fused; or state-space, which brings its own input.
+    /// conv1d, bank, lif, lif_fused, csr; or state-space, which brings its own input.
     name: String,
     /// The folder with bench.json and the arrays.
     #[arg(long)]
@@ -115,11 +116,12 @@ pub fn run(args: &Args) -> Result<()> {
     let (times, more) = match args.name.as_str() {
         "conv1d" => conv1d::run(&bench, &device)?,
         "bank" => bank::run(&bench, &device)?,
+        "csr" => csr::run(&bench, &device)?,
         "lif" | "lif_fused" => lif::run(&bench, &device)?,
         other => {
             return Err(Error::invalid(
                 "benchmark",
-                format!("\"{other}\"; one of conv1d, bank, lif, lif_fused, state-space"),
+                format!("\"{other}\"; one of conv1d, bank, lif, lif_fused, csr, state-space"),
             ));
         }
     };

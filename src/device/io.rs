@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::kernel::{AnyTensor, Elem, Tensor};
-use crate::recording::{Command, Content, Recording};
+use crate::kernel::{AnyTensor, Elem, Kernel, Tensor};
+use crate::memory::{Line, aligned_copy};
+use crate::recording::{Command, Content, Recording, TensorInfo};
 use crate::{Error, Result};
 
 /// One input of a run.
@@ -61,11 +62,10 @@ impl Control<'_> {
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
+        // A look at the clock takes longer than the rest of a command on the native path.
+        let Some(timeout) = self.timeout else { return Ok(()) };
         let elapsed = started.elapsed();
-        if self.timeout.is_some_and(|t| elapsed > t) {
-            return Err(Error::Timeout { elapsed });
-        }
-        Ok(())
+        if elapsed > timeout { Err(Error::Timeout { elapsed }) } else { Ok(()) }
     }
 
     /// The same token, what is left of the time since `started`, and another progress: for a part of the work.
@@ -94,25 +94,44 @@ impl Timing {
     /// The device's time where it is known, else the wall's, and which of the two it is.
     pub fn best(&self) -> (Duration, &'static str) {
         match self.device {
-            Some(device) => (device, "timestamps"),
-            None => (self.wall, "wall clock"),
+            Some(device) => (device, TIMESTAMPS),
+            None => (self.wall, WALL_CLOCK),
         }
     }
 }
 
-/// 64 bytes, so that results and native memory are aligned for every element and every vector unit.
-#[repr(C, align(64))]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(crate) struct Line([u8; 64]);
+/// [`KernelTime::clock`] of the device's own timestamps.
+pub(crate) const TIMESTAMPS: &str = "timestamps";
+/// [`KernelTime::clock`] of the host's clock.
+pub(crate) const WALL_CLOCK: &str = "wall clock";
 
-/// Zeroed, aligned host memory for `bytes`, or `OutOfMemory`.
-pub(crate) fn aligned(bytes: u64, what: &str) -> Result<Vec<Line>> {
-    let oom = || Error::OutOfMemory { bytes, what: what.into() };
-    let lines = usize::try_from(bytes.div_ceil(64)).map_err(|_| oom())?;
-    let mut memory: Vec<Line> = Vec::new();
-    memory.try_reserve_exact(lines).map_err(|_| oom())?;
-    memory.resize(lines, bytemuck::Zeroable::zeroed());
-    Ok(memory)
+/// The time that a kernel took in a run.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct KernelTime {
+    /// [`Kernel::label`].
+    pub kernel: &'static str,
+    /// Its dispatches; on a GPU the slices of a long one are counted once each.
+    pub dispatches: u64,
+    /// Of all of them.
+    pub time: Duration,
+    /// `timestamps`: the device's own; `wall clock`: on a GPU, with what a submission costs.
+    pub clock: &'static str,
+}
+
+/// What kernels took so far, in the order of first use.
+#[derive(Debug, Default)]
+pub(crate) struct Profile(pub Vec<KernelTime>);
+
+impl Profile {
+    pub(crate) fn add(&mut self, kernel: &Kernel, dispatches: u64, time: Duration, clock: &'static str) {
+        match self.0.iter_mut().find(|k| k.kernel == kernel.label()) {
+            Some(known) => {
+                known.dispatches += dispatches;
+                known.time += time;
+            }
+            None => self.0.push(KernelTime { kernel: kernel.label(), dispatches, time, clock }),
+        }
+    }
 }
 
 /// The downloaded tensors of one run.
@@ -124,9 +143,7 @@ pub struct Outputs {
 
 impl Outputs {
     pub(crate) fn push(&mut self, tensor: AnyTensor, bytes: &[u8]) -> Result<()> {
-        let mut memory = aligned(bytes.len() as u64, "a result")?;
-        bytemuck::cast_slice_mut(&mut memory)[..bytes.len()].copy_from_slice(bytes);
-        self.tensors.push((tensor, bytes.len() as u64, memory));
+        self.tensors.push((tensor, bytes.len() as u64, aligned_copy(bytes, "a result")?));
         Ok(())
     }
 
@@ -150,11 +167,8 @@ impl Outputs {
 
 /// Checks that a feed is an input of the recording, with its size.
 pub(crate) fn check_feed(recording: &Recording, feed: &Feed<'_>) -> Result<()> {
-    let info = (feed.tensor.recording == recording.id())
-        .then(|| recording.tensors.get(feed.tensor.at()))
-        .flatten()
-        .ok_or_else(|| Error::invalid("input", "the tensor belongs to another recording"))?;
-    if !matches!(info.content, Content::Input) {
+    let info = recording.info(feed.tensor)?;
+    if info.content != Content::Input {
         return Err(Error::invalid("input", format!("\"{}\" is not an input", info.name)));
     }
     if info.bytes != feed.bytes.len() as u64 {
@@ -174,6 +188,32 @@ pub(crate) fn check_feeds(recording: &Recording, feeds: &[Feed<'_>]) -> Result<(
             let name = &recording.tensors[t.at()].name;
             return Err(Error::invalid("input", format!("\"{name}\" is given {given} times, must be once")));
         }
+    }
+    Ok(())
+}
+
+/// A state of the recording, or where `constant` allows it a constant.
+pub(crate) fn kept(recording: &Recording, tensor: AnyTensor, constant: bool) -> Result<&TensorInfo> {
+    let info = recording.info(tensor)?;
+    match info.content {
+        Content::State => Ok(info),
+        Content::Constant if constant => Ok(info),
+        _ => Err(Error::invalid("tensor", format!("\"{}\" is not a state", info.name))),
+    }
+}
+
+/// Why there is no content of a tensor.
+pub(crate) fn unused(recording: &Recording, tensor: AnyTensor) -> Error {
+    let name = recording.tensors.get(tensor.at()).map_or("", |info| &info.name);
+    Error::invalid("tensor", format!("no command of the recording uses \"{name}\""))
+}
+
+/// Checks what is to replace the content of a state.
+pub(crate) fn check_write(recording: &Recording, tensor: AnyTensor, bytes: &[u8]) -> Result<()> {
+    let info = kept(recording, tensor, false)?;
+    if info.bytes != bytes.len() as u64 {
+        let why = format!("{} bytes given for \"{}\", which has {}", bytes.len(), info.name, info.bytes);
+        return Err(Error::invalid("state", why));
     }
     Ok(())
 }

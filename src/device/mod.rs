@@ -14,13 +14,15 @@ use std::time::Duration;
 
 pub use cpu::Cpu;
 pub use gpu::{Gpu, Readiness};
-pub use io::{CancelToken, Control, Feed, Outputs, Timing};
+pub(crate) use io::WALL_CLOCK;
+pub use io::{CancelToken, Control, Feed, KernelTime, Outputs, Timing};
 pub use list::{DeviceList, DeviceReport, list};
 pub use options::{Choice, DeviceOptions, parse_size};
 pub use pool::PoolStats;
 pub(crate) use pool::{Kind, Pool};
 pub use warmup::{CacheReport, WarmupKernel, WarmupProgress, WarmupReport, WarmupStage};
 
+use crate::kernel::{Elem, Tensor};
 use crate::recording::{Capabilities, Recording};
 use crate::{Error, Result};
 
@@ -131,6 +133,44 @@ impl Prepared {
         match self {
             Self::Cpu(p) => p.run(feeds, control),
             Self::Gpu(p) => p.run(feeds, control),
+        }
+    }
+
+    /// The same, with the time of every kernel: the results are those of [`run`](Self::run), which is faster. Copies,
+    /// clears and transfers are not in the times. On a GPU each group of dispatches of one kernel that follow each other
+    /// is timed by timestamps; where there are none, it is submitted and waited for alone.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn profile(&mut self, feeds: &[Feed<'_>], control: &Control<'_>) -> Result<(Outputs, Vec<KernelTime>)> {
+        match self {
+            Self::Cpu(p) => p.profile(feeds, control),
+            Self::Gpu(p) => p.profile(feeds, control),
+        }
+    }
+
+    /// What a state holds now, or what a constant holds. On a GPU it comes through host-visible memory of 4 MiB at most,
+    /// which counts against the budget meanwhile.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a tensor of another recording, one that is neither state nor constant, or one that no
+    /// command uses; `OverBudget`, `OutOfMemory`, `DeviceLost`, `Corrupted`.
+    pub fn read<T: Elem>(&mut self, tensor: Tensor<T>) -> Result<Vec<T>> {
+        match self {
+            Self::Cpu(p) => p.read(tensor),
+            Self::Gpu(p) => p.read(tensor),
+        }
+    }
+
+    /// Replaces what a state holds, in the same way.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and `InvalidArgument` for a constant or another length. After an error of the device
+    /// the state is undefined.
+    pub fn write<T: Elem>(&mut self, tensor: Tensor<T>, data: &[T]) -> Result<()> {
+        match self {
+            Self::Cpu(p) => p.write(tensor, data),
+            Self::Gpu(p) => p.write(tensor, data),
         }
     }
 

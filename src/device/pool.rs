@@ -21,11 +21,16 @@ pub(crate) enum Kind {
     Params,
     /// Bound by the kernel that counts submissions, and written with timestamps.
     Status,
+    /// Not the pool's: counted while it is leased, never kept.
+    InPlace,
 }
 
-impl From<Role> for Kind {
-    fn from(role: Role) -> Self {
-        match role {
+impl From<&Slot> for Kind {
+    fn from(slot: &Slot) -> Self {
+        if slot.in_place {
+            return Self::InPlace;
+        }
+        match slot.role {
             Role::Input | Role::Constant | Role::State | Role::Scratch => Self::Device,
             Role::Upload => Self::Upload,
             Role::Readback => Self::Readback,
@@ -107,7 +112,7 @@ impl<B> Pool<B> {
         state.leases += 1;
         let mut out: Vec<(Slot, B)> = Vec::with_capacity(plan.slots.len());
         for slot in &plan.slots {
-            let kind = Kind::from(slot.role);
+            let kind = Kind::from(slot);
             let reused = state.idle.get_mut(&(kind, slot.bytes)).and_then(Vec::pop);
             let buffer = match reused {
                 Some(idle) => {
@@ -126,7 +131,7 @@ impl<B> Pool<B> {
                     };
                     match made {
                         Ok(buffer) => {
-                            state.stats.buffers_created += 1;
+                            state.stats.buffers_created += u64::from(kind != Kind::InPlace);
                             buffer
                         }
                         Err(error) => {
@@ -161,8 +166,11 @@ impl<B> State<B> {
         let since = self.leases;
         for (slot, buffer) in buffers {
             self.stats.leased_bytes -= slot.bytes;
-            self.stats.idle_bytes += slot.bytes;
-            self.idle.entry((slot.role.into(), slot.bytes)).or_default().push(Idle { buffer, since });
+            let kind = Kind::from(&slot);
+            if kind != Kind::InPlace {
+                self.stats.idle_bytes += slot.bytes;
+                self.idle.entry((kind, slot.bytes)).or_default().push(Idle { buffer, since });
+            }
         }
     }
 
@@ -194,14 +202,9 @@ mod tests {
 
     fn plan(sizes: &[u64]) -> Plan {
         Plan {
-            slots: sizes.iter().map(|b| Slot { role: Role::Scratch, bytes: *b }).collect(),
-            slot_of: Vec::new(),
-            uploads: Vec::new(),
-            downloads: Vec::new(),
+            slots: sizes.iter().map(|b| Slot::new(Role::Scratch, *b)).collect(),
             largest: ("big".into(), sizes.iter().copied().max().unwrap_or(0)),
-            input_bytes: 0,
-            output_bytes: 0,
-            dispatches: 0,
+            ..Plan::default()
         }
     }
 
@@ -241,6 +244,18 @@ mod tests {
         assert_eq!(pool.stats().leased_bytes, 600);
         pool.release(held);
         assert!(pool.lease(&plan(&[300, 200]), make).is_ok());
+    }
+
+    #[test]
+    fn memory_used_in_place_is_admitted_and_never_kept() {
+        let pool = Pool::new(1000);
+        let mut plan = plan(&[600, 100]);
+        plan.slots[0].in_place = true;
+        let a = pool.lease(&plan, make).unwrap();
+        assert_eq!((pool.stats().leased_bytes, pool.stats().buffers_created), (700, 1));
+        assert!(matches!(pool.lease(&plan, make), Err(Error::OverBudget { needed: 700, in_use: 700, .. })));
+        pool.release(a);
+        assert_eq!((pool.stats().leased_bytes, pool.stats().idle_bytes), (0, 100));
     }
 
     #[test]

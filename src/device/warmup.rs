@@ -88,7 +88,7 @@ impl Device {
         for (i, name) in STAGES.iter().copied().enumerate() {
             let mut progress = |kernel: &Kernel| {
                 done += 1;
-                on_progress(&WarmupProgress { stage: name, kernel: &kernel.label(), done, total });
+                on_progress(&WarmupProgress { stage: name, kernel: kernel.label(), done, total });
             };
             let mut stage = WarmupStage {
                 name,

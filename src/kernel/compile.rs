@@ -418,6 +418,8 @@ fn contracts_text(kernels: &[Contract]) -> Result<String, std::fmt::Error> {
             writeln!(o, "    /// The contract of variant {:?}.", v.name)?;
             writeln!(o, "    pub static {}: Kernel = Kernel {{", static_name(&v.name))?;
             writeln!(o, "        name: {:?}, variant: {:?}, file: \"shaders/{}.wgsl\",", k.name, v.name, k.name)?;
+            let label = if v.name.is_empty() { k.name.clone() } else { format!("{}.{}", k.name, v.name) };
+            writeln!(o, "        label: {label:?},")?;
             writeln!(o, "        wgsl: {:?},", v.wgsl)?;
             writeln!(o, "        workgroup_size: {:?}, workgroup_bytes: {},", v.workgroup_size, v.workgroup_bytes)?;
             writeln!(o, "        bindings: BINDINGS, params_bytes: {}, stage: {},", k.params_bytes, k.stage)?;
@@ -472,8 +474,7 @@ fn contracts_text(kernels: &[Contract]) -> Result<String, std::fmt::Error> {
 /// The Rust text of the table from a kernel's name to its native twin, `device/cpu/NAME.rs`.
 pub fn twins(kernels: &[Contract]) -> String {
     let mut out = String::from(
-        "/// Runs the twin of `kernel`.\n///\n/// # Safety\n/// As [`Memory::read`] and [`Memory::write`].\n\
-         unsafe fn run_twin(kernel: &Kernel, params: &[u8], memory: &Memory<'_>) -> Result<()> {\n    match kernel.name {\n",
+        "/// The twin of `kernel`.\nfn twin(kernel: &Kernel) -> Result<Twin> {\n    let twin: Twin = match kernel.name {\n",
     );
     for k in kernels {
         let mut fields = String::new();
@@ -482,15 +483,15 @@ pub fn twins(kernels: &[Contract]) -> String {
         }
         let _ = write!(
             out,
-            "        {:?} => {{\n            use crate::kernel::{} as k;\n            \
+            "        {:?} => |params, memory| {{\n            use crate::kernel::{} as k;\n            \
              let params: k::Params = bytemuck::pod_read_unaligned(params);\n            \
-             // SAFETY: the caller's promise.\n            \
-             let host = unsafe {{ k::Host {{ {fields}}} }};\n            {}::run(&params, host);\n        }}\n",
+             // SAFETY: whoever runs a twin promises it.\n            \
+             let host = unsafe {{ k::Host {{ {fields}}} }};\n            {}::run(&params, host);\n        }},\n",
             k.name, k.name, k.name
         );
     }
     out.push_str(
-        "        other => return Err(Error::Internal(format!(\"kernel {other} has no native twin\"))),\n    }\n    Ok(())\n}\n",
+        "        other => return Err(Error::Internal(format!(\"kernel {other} has no native twin\"))),\n    };\n    Ok(twin)\n}\n",
     );
     out
 }

@@ -13,6 +13,9 @@ include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 /// The names of the warmup stages that kernels belong to. The sixth stage is the application's own plan.
 pub const STAGES: [&str; 6] = ["basic", "dense", "temporal", "convolution", "spiking and sparse", "application"];
 
+/// Storage buffers that a kernel binds at most: the build step refuses more.
+pub(crate) const MAX_BINDINGS: usize = 8;
+
 /// How a kernel uses a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
@@ -40,6 +43,8 @@ pub struct Kernel {
     pub name: &'static str,
     /// Empty for the portable default.
     pub variant: &'static str,
+    /// `name` or `name.variant`.
+    pub(crate) label: &'static str,
     /// The shader's file, for messages.
     pub file: &'static str,
     /// The whole text, imports included.
@@ -60,8 +65,8 @@ pub struct Kernel {
 
 impl Kernel {
     /// `name` or `name.variant`.
-    pub fn label(&self) -> String {
-        if self.variant.is_empty() { self.name.into() } else { format!("{}.{}", self.name, self.variant) }
+    pub fn label(&self) -> &'static str {
+        self.label
     }
 }
 

@@ -4,7 +4,10 @@
 //! in mV, currents in pA, capacitances in pF, conductances in nS; weights are in pA, mV or nS, as the target's neurons
 //! take them. A negative weight is inhibitory.
 
+mod check;
+mod connect;
 mod distribution;
+mod draw;
 mod file;
 mod model;
 pub mod models;
@@ -12,6 +15,7 @@ pub mod plot;
 mod raster;
 
 pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp, StdpRule};
+pub use connect::{BuildOptions, Connectivity, Layout};
 pub use distribution::Distribution;
 pub use model::{Edges, Input, Network, Neuron, Population, Probe, Projection, Rule, Variable};
 pub use raster::Raster;

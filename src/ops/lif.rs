@@ -78,7 +78,7 @@ impl From<&[f32]> for PerNeuron {
 }
 
 impl PerNeuron {
-    fn at(&self, i: usize) -> f64 {
+    pub(super) fn at(&self, i: usize) -> f64 {
         match self {
             Self::Shared(v) => *v,
             Self::Each(v) => v[i],
@@ -219,7 +219,7 @@ fn settled(value: f64) -> f32 {
 }
 
 /// `(e^z − 1)/z`.
-fn phi(z: f64) -> f64 {
+pub(super) fn phi(z: f64) -> f64 {
     if z.abs() < 1e-9 { 1.0 + z / 2.0 } else { z.exp_m1() / z }
 }
 

@@ -6,6 +6,7 @@ mod bus;
 mod coincident_peak;
 mod conv1d;
 mod copy2d;
+pub mod csr;
 mod elementwise;
 mod event_drive;
 mod fft;
@@ -15,6 +16,9 @@ mod kde;
 mod kde_grid;
 pub mod lif;
 mod neurons;
+mod poisson;
+mod probe;
+mod propagate;
 mod reduce;
 mod spectral_weight;
 mod stdp;
@@ -39,10 +43,16 @@ pub use fill::fill;
 pub use gemm::{Gemm, gemm};
 pub use kde::{KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, KdeMassInputs, KdeModel, KdeRows};
 pub use kde_grid::GridSpec;
-pub use neurons::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
+pub use neurons::{
+    IafCondExp, IafPscDelta, IafPscExp, Izhikevich, NeuronModel, NeuronPopulation, NeuronVariable, Neurons, Rewrite,
+    StateAt,
+};
+pub use poisson::{MAX_POISSON_MEAN, PoissonInput, PoissonTable, philox, poisson_drive};
+pub use probe::StateProbe;
+pub use propagate::Synapses;
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
-pub use stdp::{PlasticTable, Stdp, StdpRule};
+pub use stdp::{PlasticSynapses, PlasticTable, Stdp, StdpRule};
 pub use synapses::{Delays, SynapseTable, Targets, Weights};
 pub use temporal_contrast::{
     Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,

@@ -12,6 +12,7 @@ pub(crate) use plan::{PARAMS_STRIDE, STATUS_BYTES, Staged, TIMESTAMPS_AT};
 pub use plan::{Plan, Role, Slot, size_class};
 
 use crate::kernel::{Access, AnyTensor, Dispatch, Elem, Tensor};
+use crate::memory::aligned_copy;
 use crate::{Error, Result};
 
 /// What the device that will run a recording can do. Ops choose kernel variants and tile sizes by it.
@@ -47,16 +48,46 @@ impl Default for Capabilities {
 /// A slice of the slowest devices, software drivers on two cores.
 pub(crate) const SLICE_WORK: u64 = 1 << 27;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// Given at every run.
     Input,
     /// Given at recording, uploaded once.
-    Constant(Arc<[u8]>),
+    Constant,
     /// Given at recording, uploaded once, kept and changed from replay to replay.
-    State(Arc<[u8]>),
+    State,
     /// Undefined until a command writes it.
     Scratch,
+}
+
+/// Whole words in memory that the caller, the recording and devices share.
+#[derive(Clone)]
+pub(crate) struct Given(Arc<dyn Words>);
+
+trait Words: Send + Sync {
+    fn bytes(&self) -> &[u8];
+}
+
+impl<T: bytemuck::Pod + Send + Sync> Words for Vec<T> {
+    fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+}
+
+impl Given {
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    fn copied(bytes: &[u8]) -> Result<Self> {
+        Ok(Self(Arc::new(aligned_copy(bytes, "a recording")?)))
+    }
+}
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.bytes().len())
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -64,8 +95,17 @@ pub(crate) struct TensorInfo {
     pub name: String,
     pub bytes: u64,
     pub content: Content,
+    /// What a constant or state holds at first, aligned for every element. Devices do not keep it.
+    given: Option<Given>,
     /// Whether some command has written it so far.
     written: bool,
+}
+
+impl TensorInfo {
+    /// What a constant or state holds at first, and the memory that this is in.
+    pub fn given(&self) -> Option<(&[u8], &Given)> {
+        self.given.as_ref().map(|given| (&given.bytes()[..self.bytes as usize], given))
+    }
 }
 
 /// One step of a recording.
@@ -113,14 +153,16 @@ impl Recording {
         }
     }
 
-    /// What a device keeps of it, and does not add to.
+    /// What a device keeps of it to check what it is given: not what constants and states hold at first, and of the
+    /// commands only the uploads.
     pub(crate) fn snapshot(&self) -> Self {
+        let without = |info: &TensorInfo| TensorInfo { name: info.name.clone(), given: None, ..*info };
         Self {
             id: self.id,
             label: self.label.clone(),
             capabilities: self.capabilities.clone(),
-            tensors: self.tensors.clone(),
-            commands: self.commands.clone(),
+            tensors: self.tensors.iter().map(without).collect(),
+            commands: self.commands.iter().filter(|c| matches!(c, Command::Upload(_))).cloned().collect(),
         }
     }
 
@@ -134,11 +176,14 @@ impl Recording {
         &self.capabilities
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.id
-    }
-
-    fn tensor<T: Elem>(&mut self, name: impl Into<String>, len: usize, content: Content) -> Result<Tensor<T>> {
+    fn tensor<T: Elem>(
+        &mut self,
+        name: impl Into<String>,
+        len: usize,
+        content: Content,
+        given: impl FnOnce() -> Result<Option<Given>>,
+    ) -> Result<Tensor<T>> {
+        const { assert!(align_of::<T>() >= 4 && size_of::<T>() % 4 == 0, "an element is one or more aligned words") };
         let name = name.into();
         if len == 0 {
             return Err(Error::invalid(format!("tensor \"{name}\""), "it has no element"));
@@ -152,38 +197,51 @@ impl Recording {
                 have: crate::bytes(max),
             });
         }
+        let given = given()?;
         let tensor = Tensor::new(self.id, self.tensors.len(), len);
-        let written = !matches!(content, Content::Scratch);
-        self.tensors.push(TensorInfo { name, bytes, content, written });
+        self.tensors.push(TensorInfo { name, bytes, content, given, written: content != Content::Scratch });
         Ok(tensor)
     }
 
     /// A tensor whose content is given at every run; it is uploaded at this point of the recording.
     pub fn input<T: Elem>(&mut self, name: impl Into<String>, len: usize) -> Result<Tensor<T>> {
-        let tensor = self.tensor(name, len, Content::Input)?;
+        let tensor = self.tensor(name, len, Content::Input, || Ok(None))?;
         self.commands.push(Command::Upload(tensor.erase()));
         Ok(tensor)
     }
 
     /// A tensor with this content, uploaded once, that no command may write.
     pub fn constant<T: Elem>(&mut self, name: impl Into<String>, content: &[T]) -> Result<Tensor<T>> {
-        let bytes: &[u8] = bytemuck::cast_slice(content);
-        self.tensor(name, content.len(), Content::Constant(bytes.into()))
+        let bytes = bytemuck::cast_slice(content);
+        self.tensor(name, content.len(), Content::Constant, || Given::copied(bytes).map(Some))
+    }
+
+    /// The same without a copy: the native path's kernels read this very memory, and a GPU's come to it once, at
+    /// [`prepare`](crate::Device::prepare). Several recordings may share one `Arc`. It is freed when the caller, the
+    /// recordings and, on the native path, what is prepared of them are gone.
+    pub fn constant_owned<T: Elem>(
+        &mut self,
+        name: impl Into<String>,
+        content: impl Into<Arc<Vec<T>>>,
+    ) -> Result<Tensor<T>> {
+        let content: Arc<Vec<T>> = content.into();
+        self.tensor(name, content.len(), Content::Constant, || Ok(Some(Given(content))))
     }
 
     /// A tensor with this content before the first run, which later runs find as the run before left it.
     pub fn state<T: Elem>(&mut self, name: impl Into<String>, content: &[T]) -> Result<Tensor<T>> {
-        let bytes: &[u8] = bytemuck::cast_slice(content);
-        self.tensor(name, content.len(), Content::State(bytes.into()))
+        let bytes = bytemuck::cast_slice(content);
+        self.tensor(name, content.len(), Content::State, || Given::copied(bytes).map(Some))
     }
 
     /// A tensor whose content is undefined until a command writes it. Its memory is shared with tensors that are not
     /// in use at the same time.
     pub fn scratch<T: Elem>(&mut self, name: impl Into<String>, len: usize) -> Result<Tensor<T>> {
-        self.tensor(name, len, Content::Scratch)
+        self.tensor(name, len, Content::Scratch, || Ok(None))
     }
 
-    fn info(&self, tensor: AnyTensor) -> Result<&TensorInfo> {
+    /// A tensor of this recording.
+    pub(crate) fn info(&self, tensor: AnyTensor) -> Result<&TensorInfo> {
         if tensor.recording != self.id {
             return Err(Error::invalid("tensor", "it belongs to another recording"));
         }
@@ -200,7 +258,7 @@ impl Recording {
 
     fn writes(&mut self, tensor: AnyTensor, who: &str) -> Result<()> {
         let info = self.info(tensor)?;
-        if matches!(info.content, Content::Constant(_)) {
+        if info.content == Content::Constant {
             return Err(Error::invalid(who, format!("writes \"{}\", which is constant", info.name)));
         }
         self.tensors[tensor.at()].written = true;

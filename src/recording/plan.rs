@@ -57,8 +57,17 @@ impl Role {
 pub struct Slot {
     /// What it is for.
     pub role: Role,
-    /// Bytes, a [`size_class`].
+    /// Bytes: a [`size_class`], unless they are used in place.
     pub bytes: u64,
+    /// The recording's own memory, used where it is: on the native path constants are, which only counts them.
+    pub in_place: bool,
+}
+
+impl Slot {
+    /// Memory to be allocated.
+    pub(crate) fn new(role: Role, bytes: u64) -> Self {
+        Self { role, bytes, in_place: false }
+    }
 }
 
 /// Where a tensor passes through host-visible memory.
@@ -72,7 +81,7 @@ pub(crate) struct Staged {
 }
 
 /// Every byte a recording needs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     /// The memory, in the order of first use.
     pub slots: Vec<Slot>,
@@ -148,7 +157,7 @@ fn pack(
     let mut used = head;
     let close = |slots: &mut Vec<Slot>, used| {
         if used > 0 {
-            slots.push(Slot { role, bytes: size_class(used) });
+            slots.push(Slot::new(role, size_class(used)));
         }
     };
     for (tensor, bytes) in tensors {
@@ -209,8 +218,8 @@ pub(super) fn plan(recording: &Recording) -> Plan {
         let need = size_class(tensors[i].bytes);
         let role = match tensors[i].content {
             Content::Input => Role::Input,
-            Content::Constant(_) => Role::Constant,
-            Content::State(_) => Role::State,
+            Content::Constant => Role::Constant,
+            Content::State => Role::State,
             Content::Scratch => Role::Scratch,
         };
         let free = (role == Role::Scratch)
@@ -232,7 +241,8 @@ pub(super) fn plan(recording: &Recording) -> Plan {
                 *slot
             }
             None => {
-                slots.push(Slot { role, bytes: need });
+                let in_place = role == Role::Constant && recording.capabilities().native;
+                slots.push(Slot { role, bytes: if in_place { tensors[i].bytes } else { need }, in_place });
                 if role == Role::Scratch {
                     scratch.push((slots.len() - 1, last));
                 }
@@ -254,8 +264,8 @@ pub(super) fn plan(recording: &Recording) -> Plan {
         uploads = pack(&mut slots, Role::Upload, (0, max), staged(true));
         downloads = pack(&mut slots, Role::Readback, (STATUS_BYTES, max), staged(false));
         // One more for the kernel that counts submissions.
-        slots.push(Slot { role: Role::Params, bytes: size_class((slices + 1) * PARAMS_STRIDE) });
-        slots.push(Slot { role: Role::Status, bytes: size_class(STATUS_BYTES) });
+        slots.push(Slot::new(Role::Params, size_class((slices + 1) * PARAMS_STRIDE)));
+        slots.push(Slot::new(Role::Status, size_class(STATUS_BYTES)));
     }
     let largest = tensors
         .iter()

@@ -66,7 +66,7 @@ pub fn run(bench: &Bench, device: &Device) -> Result<(Vec<f64>, Value)> {
 }
 
 /// Times of copying `copy_elements` f32 from one buffer to another on the device's threads.
-fn copy(bench: &Bench, device: &Device) -> Result<Vec<f64>> {
+pub(super) fn copy(bench: &Bench, device: &Device) -> Result<Vec<f64>> {
     let Device::Cpu(cpu) = device else { return Err(Error::Internal("the copy runs on the native path".into())) };
     let elements = bench.count("copy_elements")?.max(1);
     let share = elements.div_ceil(bench.count("threads")?.max(1));

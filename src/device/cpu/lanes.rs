@@ -26,8 +26,14 @@ pub(super) trait Lanes: Copy {
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    /// Zero where the magnitude is below `least`; NaN stays.
+    unsafe fn cut(x: Self::F, least: f32) -> Self::F;
     /// Zero where the magnitude is below [`TINY`]; NaN stays.
-    unsafe fn flush(x: Self::F) -> Self::F;
+    #[inline(always)]
+    unsafe fn flush(x: Self::F) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { Self::cut(x, TINY) }
+    }
     unsafe fn finite(x: Self::F) -> Self::M;
     unsafe fn ge(a: Self::F, b: Self::F) -> Self::M;
     unsafe fn gt(a: Self::F, b: Self::F) -> Self::M;
@@ -40,6 +46,14 @@ pub(super) trait Lanes: Copy {
     unsafe fn select_u(m: Self::M, a: Self::U, b: Self::U) -> Self::U;
     unsafe fn splat_u(x: u32) -> Self::U;
     unsafe fn or_u(a: Self::U, b: Self::U) -> Self::U;
+    /// Modulo 2^32.
+    unsafe fn add_u(a: Self::U, b: Self::U) -> Self::U;
+    /// Modulo 2^32.
+    unsafe fn sub_u(a: Self::U, b: Self::U) -> Self::U;
+    /// Signed integers as the nearest floats.
+    unsafe fn from_i(x: Self::U) -> Self::F;
+    /// Whole floats from -2^31 to 2^31 as signed integers, modulo 2^32.
+    unsafe fn to_i(x: Self::F) -> Self::U;
     /// Bit i: lane i.
     unsafe fn bits(m: Self::M) -> u64;
 }
@@ -105,8 +119,8 @@ impl<const L: usize> Lanes for Plain<L> {
         map(a, b, |a, b| a * b)
     }
     #[inline(always)]
-    unsafe fn flush(x: Self::F) -> Self::F {
-        x.map(flush)
+    unsafe fn cut(x: Self::F, least: f32) -> Self::F {
+        x.map(|x| if x.abs() < least { 0.0 } else { x })
     }
     #[inline(always)]
     unsafe fn finite(x: Self::F) -> Self::M {
@@ -149,6 +163,22 @@ impl<const L: usize> Lanes for Plain<L> {
         map(a, b, |a, b| a | b)
     }
     #[inline(always)]
+    unsafe fn add_u(a: Self::U, b: Self::U) -> Self::U {
+        map(a, b, u32::wrapping_add)
+    }
+    #[inline(always)]
+    unsafe fn sub_u(a: Self::U, b: Self::U) -> Self::U {
+        map(a, b, u32::wrapping_sub)
+    }
+    #[inline(always)]
+    unsafe fn from_i(x: Self::U) -> Self::F {
+        x.map(|x| x as i32 as f32)
+    }
+    #[inline(always)]
+    unsafe fn to_i(x: Self::F) -> Self::U {
+        x.map(|x| x as i64 as u32)
+    }
+    #[inline(always)]
     unsafe fn bits(m: Self::M) -> u64 {
         m.iter().enumerate().fold(0, |bits, (i, &m)| bits | u64::from(m) << i)
     }
@@ -160,7 +190,7 @@ pub(super) use x86::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     #![allow(clippy::undocumented_unsafe_blocks, reason = "the trait's promise covers every intrinsic here")]
-    use super::{Lanes, TINY};
+    use super::Lanes;
     use std::arch::x86_64::*;
 
     /// Needs AVX2.
@@ -210,10 +240,10 @@ mod x86 {
             unsafe { _mm256_mul_ps(a, b) }
         }
         #[inline(always)]
-        unsafe fn flush(x: __m256) -> __m256 {
+        unsafe fn cut(x: __m256, least: f32) -> __m256 {
             unsafe {
                 let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), x);
-                _mm256_and_ps(x, _mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, _mm256_set1_ps(TINY)))
+                _mm256_and_ps(x, _mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, _mm256_set1_ps(least)))
             }
         }
         #[inline(always)]
@@ -258,6 +288,22 @@ mod x86 {
         #[inline(always)]
         unsafe fn or_u(a: __m256i, b: __m256i) -> __m256i {
             unsafe { _mm256_or_si256(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn add_u(a: __m256i, b: __m256i) -> __m256i {
+            unsafe { _mm256_add_epi32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn sub_u(a: __m256i, b: __m256i) -> __m256i {
+            unsafe { _mm256_sub_epi32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn from_i(x: __m256i) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn to_i(x: __m256) -> __m256i {
+            unsafe { _mm256_cvttps_epi32(x) }
         }
         #[inline(always)]
         unsafe fn bits(m: __m256) -> u64 {
@@ -312,9 +358,9 @@ mod x86 {
             unsafe { _mm512_mul_ps(a, b) }
         }
         #[inline(always)]
-        unsafe fn flush(x: __m512) -> __m512 {
+        unsafe fn cut(x: __m512, least: f32) -> __m512 {
             unsafe {
-                let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(x), _mm512_set1_ps(TINY));
+                let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(x), _mm512_set1_ps(least));
                 _mm512_maskz_mov_ps(kept, x)
             }
         }
@@ -357,6 +403,22 @@ mod x86 {
         #[inline(always)]
         unsafe fn or_u(a: __m512i, b: __m512i) -> __m512i {
             unsafe { _mm512_or_si512(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn add_u(a: __m512i, b: __m512i) -> __m512i {
+            unsafe { _mm512_add_epi32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn sub_u(a: __m512i, b: __m512i) -> __m512i {
+            unsafe { _mm512_sub_epi32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn from_i(x: __m512i) -> __m512 {
+            unsafe { _mm512_cvtepi32_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn to_i(x: __m512) -> __m512i {
+            unsafe { _mm512_cvttps_epi32(x) }
         }
         #[inline(always)]
         unsafe fn bits(m: __mmask16) -> u64 {

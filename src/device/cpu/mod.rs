@@ -11,6 +11,10 @@ mod complex_binary;
 mod complex_scale;
 mod conv1d;
 mod copy2d;
+mod csr_carry;
+mod csr_matmul;
+mod csr_matvec;
+mod csr_propagate;
 mod difference_std;
 mod event_drive;
 mod extremum;
@@ -20,6 +24,8 @@ mod fft_peak;
 mod fft_real;
 mod fill;
 mod gemm;
+mod iaf_psc_delta;
+mod iaf_psc_exp;
 mod kde;
 mod kde_band;
 mod kde_log;
@@ -30,9 +36,14 @@ mod kde_scatter;
 mod lanes;
 mod lif;
 mod marks;
+mod neuron;
 mod overlap_save;
 mod parallel;
+mod philox;
+mod poisson_drive;
+mod probe;
 mod reduce;
+mod rows;
 mod scan;
 mod scan_add;
 mod selftest_grid;
@@ -40,6 +51,9 @@ mod selftest_group;
 mod selftest_loop;
 mod spectral_product;
 mod spectral_weight;
+mod stdp_depress;
+mod stdp_potentiate;
+mod stdp_trace;
 mod step_forward;
 mod temporal_contrast;
 mod tile;
@@ -51,17 +65,27 @@ mod weighted_power;
 mod welch_average;
 mod welch_window;
 
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 pub(crate) use parallel::multiversioned;
 
-use super::io::{Line, aligned, check_feeds};
-use super::{Control, DeviceOptions, Feed, Outputs, POISON, Pool, Stats, Timing, available_memory};
-use crate::kernel::{AnyTensor, Kernel};
-use crate::recording::{Capabilities, Command, Content, Plan, Recording, Role, Slot};
+use super::io::{Profile, check_feeds, check_write, kept, unused};
+use super::{
+    Control, DeviceOptions, Feed, KernelTime, Kind, Outputs, POISON, Pool, Stats, Timing, WALL_CLOCK, available_memory,
+};
+use crate::kernel::{AnyTensor, Elem, Kernel, MAX_BINDINGS, Tensor};
+use crate::memory::{Line, aligned, room};
+use crate::recording::{Capabilities, Command, Given, Plan, Recording, Role, Slot};
 use crate::{Error, Result};
+
+/// Runs a kernel's twin with these parameters on these tensors.
+///
+/// # Safety
+/// As [`Memory::read`] and [`Memory::write`].
+type Twin = unsafe fn(&[u8], &Memory<'_>);
 
 include!(concat!(env!("OUT_DIR"), "/twins.rs"));
 
@@ -152,36 +176,66 @@ impl Cpu {
         }
     }
 
-    /// Leases the memory and fills in constants and states.
+    /// Leases the memory and fills in states; constants stay where they are.
     ///
     /// # Errors
     /// `OverBudget`, `OutOfMemory`.
     pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
         let plan = recording.plan();
-        let buffers = self.shared.pool.lease(&plan, |_, bytes| aligned(bytes, recording.label()))?;
-        let recording_of_run = Arc::new(recording.snapshot());
-        let mut prepared = Prepared { shared: self.shared.clone(), recording: recording_of_run, plan, buffers };
-        for (i, tensor) in recording.tensors.iter().enumerate() {
-            let handle = AnyTensor { recording: recording.id(), index: i as u32 };
-            if let (Content::Constant(bytes) | Content::State(bytes), Some(_)) =
-                (&tensor.content, prepared.plan.slot(handle))
-            {
-                let bytes = bytes.clone();
-                prepared.tensor_mut(handle)?.copy_from_slice(&bytes);
-            }
+        let buffers = self.shared.pool.lease(&plan, |kind, bytes| match kind {
+            Kind::InPlace => Ok(Vec::new()),
+            _ => aligned(bytes, recording.label()),
+        })?;
+        // From here on, dropping it gives the buffers back.
+        let mut prepared = Prepared {
+            shared: self.shared.clone(),
+            recording: recording.snapshot(),
+            places: Vec::with_capacity(recording.tensors.len()),
+            steps: Vec::new(),
+            total: recording.total_work(),
+            plan,
+            buffers,
+        };
+        for (tensor, slot) in recording.tensors.iter().zip(&prepared.plan.slot_of) {
+            prepared.places.push(match (slot, tensor.given()) {
+                (None, _) => Place::Nowhere,
+                (Some(slot), Some((_, given))) if prepared.plan.slots[*slot].in_place => Place::Given(given.clone()),
+                (Some(slot), given) => {
+                    if let Some((bytes, _)) = given {
+                        let memory = bytemuck::cast_slice_mut::<_, u8>(&mut prepared.buffers[*slot].1);
+                        memory[..bytes.len()].copy_from_slice(bytes);
+                    }
+                    Place::Slot(*slot)
+                }
+            });
         }
+        prepared.steps = recording.commands.iter().map(|c| Step::new(recording, c)).collect::<Result<_>>()?;
         Ok(prepared)
     }
+}
+
+/// Where a tensor's content is.
+#[derive(Debug)]
+enum Place {
+    /// No command uses it.
+    Nowhere,
+    Slot(usize),
+    /// The recording's memory, in place.
+    Given(Given),
 }
 
 /// A recording with its memory.
 #[derive(Debug)]
 pub struct Prepared {
     shared: Arc<Shared>,
-    /// Shared, so that commands can be read while memory is written.
-    recording: Arc<Recording>,
+    recording: Recording,
     plan: Plan,
     buffers: Vec<(Slot, Vec<Line>)>,
+    /// By tensor.
+    places: Vec<Place>,
+    steps: Vec<Step>,
+    /// The elementary operations of all dispatches.
+    total: u64,
 }
 
 impl Prepared {
@@ -190,22 +244,40 @@ impl Prepared {
         &self.plan
     }
 
-    fn slot(&self, tensor: AnyTensor) -> Result<usize> {
-        self.plan.slot(tensor).ok_or_else(|| Error::Internal("a tensor in use has no slot".into()))
+    /// The memory of every tensor.
+    fn views(&mut self) -> Vec<View> {
+        let places = self.places.iter().zip(&self.recording.tensors);
+        let view = places.map(|(place, info)| match place {
+            Place::Nowhere => View { at: NonNull::<Line>::dangling().as_ptr().cast(), bytes: 0 },
+            Place::Slot(slot) => View { at: self.buffers[*slot].1.as_mut_ptr().cast(), bytes: info.bytes as usize },
+            Place::Given(given) => View { at: given.bytes().as_ptr().cast_mut(), bytes: info.bytes as usize },
+        });
+        view.collect()
     }
 
-    fn bytes_of(&self, tensor: AnyTensor) -> usize {
-        self.recording.tensors[tensor.at()].bytes as usize
+    /// The memory of a tensor that some command uses.
+    fn view(&mut self, tensor: AnyTensor) -> Result<View> {
+        let view = self.views()[tensor.at()];
+        if view.bytes == 0 { Err(unused(&self.recording, tensor)) } else { Ok(view) }
     }
 
-    fn tensor(&self, tensor: AnyTensor) -> Result<&[u8]> {
-        let slot = self.slot(tensor)?;
-        Ok(&bytemuck::cast_slice(&self.buffers[slot].1)[..self.bytes_of(tensor)])
+    /// As [`super::Prepared::read`].
+    pub fn read<T: Elem>(&mut self, tensor: Tensor<T>) -> Result<Vec<T>> {
+        kept(&self.recording, tensor.erase(), true)?;
+        let view = self.view(tensor.erase())?;
+        let mut content = room(tensor.len(), "a tensor's content")?;
+        // SAFETY: the view is of this tensor, `self` is borrowed, and the slice ends here.
+        content.extend_from_slice(unsafe { view.read() });
+        Ok(content)
     }
 
-    fn tensor_mut(&mut self, tensor: AnyTensor) -> Result<&mut [u8]> {
-        let (slot, bytes) = (self.slot(tensor)?, self.bytes_of(tensor));
-        Ok(&mut bytemuck::cast_slice_mut(&mut self.buffers[slot].1)[..bytes])
+    /// As [`super::Prepared::write`].
+    pub fn write<T: Elem>(&mut self, tensor: Tensor<T>, data: &[T]) -> Result<()> {
+        check_write(&self.recording, tensor.erase(), bytemuck::cast_slice(data))?;
+        let view = self.view(tensor.erase())?;
+        // SAFETY: the view is of this tensor, a state in a slot of its own; `self` is borrowed, and the slice ends here.
+        unsafe { view.write() }.copy_from_slice(data);
+        Ok(())
     }
 
     /// Runs every command in order.
@@ -213,70 +285,78 @@ impl Prepared {
     /// # Errors
     /// As [`super::Prepared::run`].
     pub fn run(&mut self, feeds: &[Feed<'_>], control: &Control<'_>) -> Result<Outputs> {
+        self.timed(feeds, control, None)
+    }
+
+    /// As [`super::Prepared::profile`].
+    pub fn profile(&mut self, feeds: &[Feed<'_>], control: &Control<'_>) -> Result<(Outputs, Vec<KernelTime>)> {
+        let mut profile = Profile::default();
+        let outputs = self.timed(feeds, control, Some(&mut profile))?;
+        Ok((outputs, profile.0))
+    }
+
+    fn timed(&mut self, feeds: &[Feed<'_>], control: &Control<'_>, profile: Option<&mut Profile>) -> Result<Outputs> {
         check_feeds(&self.recording, feeds)?;
         let started = Instant::now();
-        let mut outputs = Outputs::default();
         let shared = self.shared.clone();
-        let (recording, total) = (self.recording.clone(), self.recording.total_work());
-        shared.threads.install(|| self.execute(&recording.commands, feeds, control, (started, total), &mut outputs))?;
+        let mut outputs = shared.threads.install(|| self.execute(feeds, control, started, profile))?;
         outputs.timing = Timing { wall: started.elapsed(), device: None };
         Ok(outputs)
     }
 
     fn execute(
         &mut self,
-        commands: &[Command],
         feeds: &[Feed<'_>],
         control: &Control<'_>,
-        (started, total): (Instant, u64),
-        outputs: &mut Outputs,
-    ) -> Result<()> {
+        started: Instant,
+        mut profile: Option<&mut Profile>,
+    ) -> Result<Outputs> {
         if self.shared.poison {
             for (_, memory) in self.buffers.iter_mut().filter(|(slot, _)| slot.role == Role::Scratch) {
                 bytemuck::cast_slice_mut::<_, u8>(memory).fill(POISON);
             }
         }
-        let mut done = 0;
-        for command in commands {
+        let views = self.views();
+        let mut outputs = Outputs::default();
+        let (mut dispatches, mut done) = (0, 0);
+        // SAFETY, of every slice below: views are of memory that `self`, borrowed for the whole of this, holds; slots
+        // are at least as large as their tensors; no slice outlives its step; within a step the recording has checked
+        // that what is written is no constant and nothing else of the step, and the plan gives tensors that are alive
+        // together distinct slots.
+        let result = self.steps.iter().try_for_each(|step| {
             control.check(started)?;
-            match command {
-                Command::Upload(t) => {
+            match step {
+                Step::Upload(t) => {
                     if let Some(feed) = feeds.iter().find(|f| f.tensor == *t) {
-                        self.tensor_mut(*t)?.copy_from_slice(feed.bytes);
+                        // SAFETY: see above.
+                        unsafe { views[t.at()].write() }.copy_from_slice(feed.bytes);
                     }
                 }
-                Command::Clear(t) => self.tensor_mut(*t)?.fill(0),
-                Command::Copy { from, from_byte, to, to_byte, bytes } => {
-                    let (from_byte, to_byte, bytes) = (*from_byte as usize, *to_byte as usize, *bytes as usize);
-                    // Distinct tensors that are alive together have distinct slots.
-                    let target = self.slot(*to)?;
-                    let mut to_memory = std::mem::take(&mut self.buffers[target].1);
-                    let copied = self.tensor(*from).map(|source| {
-                        bytemuck::cast_slice_mut::<_, u8>(&mut to_memory)[to_byte..to_byte + bytes]
-                            .copy_from_slice(&source[from_byte..from_byte + bytes]);
-                    });
-                    self.buffers[target].1 = to_memory;
-                    copied?;
+                // SAFETY: see above.
+                Step::Clear(t) => unsafe { views[t.at()].write::<u8>() }.fill(0),
+                Step::Copy { from, from_byte, to, to_byte, bytes } => {
+                    // SAFETY: see above.
+                    let (from, to) = unsafe { (views[from.at()].read::<u8>(), views[to.at()].write::<u8>()) };
+                    to[*to_byte..to_byte + bytes].copy_from_slice(&from[*from_byte..from_byte + bytes]);
                 }
-                Command::Download(t) => outputs.push(*t, self.tensor(*t)?)?,
-                Command::Dispatch(d) => {
-                    let mut views = Vec::with_capacity(d.args.len());
-                    for arg in &d.args {
-                        let (slot, bytes) = (self.slot(*arg)?, self.bytes_of(*arg));
-                        views.push((self.buffers[slot].1.as_mut_ptr().cast::<u8>(), bytes));
+                // SAFETY: see above.
+                Step::Download(t) => outputs.push(*t, unsafe { views[t.at()].read() })?,
+                Step::Dispatch { kernel, twin, params, args, work } => {
+                    let begun = profile.is_some().then(Instant::now);
+                    // SAFETY: see above.
+                    unsafe { twin(params, &Memory { views: &views, args }) };
+                    if let (Some(profile), Some(begun)) = (&mut profile, begun) {
+                        profile.add(kernel, 1, begun.elapsed(), WALL_CLOCK);
                     }
-                    let memory = Memory { views: &views };
-                    // SAFETY: the recording has checked the bindings of this dispatch (no tensor twice if one is
-                    // written), the plan gives tensors that are alive together distinct slots, slots are at least as
-                    // large as their tensors, and `self` is borrowed mutably until the twin returns.
-                    unsafe { run_twin(d.kernel, &d.params, &memory)? };
-                    self.shared.dispatches.fetch_add(1, Ordering::Relaxed);
-                    done += self.recording.work(d);
-                    control.report(done, total);
+                    dispatches += 1;
+                    done += work;
+                    control.report(done, self.total);
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        self.shared.dispatches.fetch_add(dispatches, Ordering::Relaxed);
+        result.map(|()| outputs)
     }
 }
 
@@ -286,26 +366,81 @@ impl Drop for Prepared {
     }
 }
 
-/// The tensors of one dispatch as raw memory, in binding order.
-struct Memory<'a> {
-    views: &'a [(*mut u8, usize)],
+/// One command, with all that can be looked up before a run.
+#[derive(Debug)]
+enum Step {
+    Upload(AnyTensor),
+    Copy { from: AnyTensor, from_byte: usize, to: AnyTensor, to_byte: usize, bytes: usize },
+    Clear(AnyTensor),
+    Download(AnyTensor),
+    Dispatch { kernel: &'static Kernel, twin: Twin, params: Vec<u8>, args: [u32; MAX_BINDINGS], work: u64 },
 }
 
-impl<'a> Memory<'a> {
+impl Step {
+    fn new(recording: &Recording, command: &Command) -> Result<Self> {
+        Ok(match command {
+            Command::Upload(t) => Self::Upload(*t),
+            Command::Copy { from, from_byte, to, to_byte, bytes } => Self::Copy {
+                from: *from,
+                from_byte: *from_byte as usize,
+                to: *to,
+                to_byte: *to_byte as usize,
+                bytes: *bytes as usize,
+            },
+            Command::Clear(t) => Self::Clear(*t),
+            Command::Download(t) => Self::Download(*t),
+            Command::Dispatch(d) => {
+                let mut args = [0; MAX_BINDINGS];
+                args.iter_mut().zip(&d.args).for_each(|(to, arg)| *to = arg.index);
+                let (twin, work) = (twin(d.kernel)?, recording.work(d));
+                Self::Dispatch { kernel: d.kernel, twin, params: d.params.clone(), args, work }
+            }
+        })
+    }
+}
+
+/// A tensor's memory during a run.
+#[derive(Clone, Copy)]
+struct View {
+    at: *mut u8,
+    bytes: usize,
+}
+
+impl View {
     /// # Safety
-    /// The memory at `i` is valid, holds whole `T`s, and is not written while the slice lives.
-    unsafe fn read<T: bytemuck::Pod>(&self, i: usize) -> &'a [T] {
-        let (at, bytes) = self.views[i];
-        // SAFETY: the caller's promise; lines are aligned to 64 bytes.
-        unsafe { std::slice::from_raw_parts(at.cast::<T>(), bytes / size_of::<T>()) }
+    /// The memory is valid, holds whole `T`s, and is not written while the slice lives.
+    unsafe fn read<'a, T: bytemuck::Pod>(self) -> &'a [T] {
+        // SAFETY: the caller's promise; slots and what a recording was given are aligned for every element.
+        unsafe { std::slice::from_raw_parts(self.at.cast::<T>(), self.bytes / size_of::<T>()) }
     }
 
     /// # Safety
     /// As [`Self::read`], and nothing else reads or writes the memory while the slice lives.
+    unsafe fn write<'a, T: bytemuck::Pod>(self) -> &'a mut [T] {
+        // SAFETY: the caller's promise; slots are aligned for every element.
+        unsafe { std::slice::from_raw_parts_mut(self.at.cast::<T>(), self.bytes / size_of::<T>()) }
+    }
+}
+
+/// The tensors of one dispatch, in binding order.
+struct Memory<'a> {
+    views: &'a [View],
+    args: &'a [u32; MAX_BINDINGS],
+}
+
+impl<'a> Memory<'a> {
+    /// # Safety
+    /// As [`View::read`].
+    unsafe fn read<T: bytemuck::Pod>(&self, i: usize) -> &'a [T] {
+        // SAFETY: the caller's promise.
+        unsafe { self.views[self.args[i] as usize].read() }
+    }
+
+    /// # Safety
+    /// As [`View::write`].
     #[allow(clippy::mut_from_ref, reason = "exclusive by the caller's promise")]
     unsafe fn write<T: bytemuck::Pod>(&self, i: usize) -> &'a mut [T] {
-        let (at, bytes) = self.views[i];
-        // SAFETY: the caller's promise; lines are aligned to 64 bytes.
-        unsafe { std::slice::from_raw_parts_mut(at.cast::<T>(), bytes / size_of::<T>()) }
+        // SAFETY: the caller's promise.
+        unsafe { self.views[self.args[i] as usize].write() }
     }
 }

@@ -5,8 +5,10 @@ mod cache;
 mod health;
 mod pipelines;
 mod prepared;
+mod profile;
 mod run;
 mod selftest;
+mod staging;
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -289,7 +291,7 @@ impl Gpu {
     pub(super) fn await_kernel(&self, kernel: &'static Kernel) -> Result<WarmupKernel> {
         let compiled = self.shared.pipelines.wait(kernel)?;
         let (compile_ms, cache_hit) = (super::warmup::ms(compiled.compile), compiled.cache_hit);
-        Ok(WarmupKernel { label: kernel.label(), compile_ms, cache_hit })
+        Ok(WarmupKernel { label: kernel.label().into(), compile_ms, cache_hit })
     }
 
     /// The first and second time of dispatching every kernel over no workgroup.
@@ -309,7 +311,8 @@ impl Gpu {
         self.shared.health.lose(reason);
     }
 
-    /// Leases the memory, compiles what is not compiled, and fills in constants and states.
+    /// Leases the memory, compiles what is not compiled, and fills in constants and states, of which it keeps no copy
+    /// on the host.
     ///
     /// # Errors
     /// `OverBudget`, `OutOfMemory`, `Kernel`, `DeviceLost`.
@@ -328,7 +331,8 @@ impl Drop for Shared {
 fn usages(kind: Kind, timestamps: bool) -> wgpu::BufferUsages {
     use wgpu::BufferUsages as U;
     match kind {
-        Kind::Device => U::STORAGE | U::COPY_SRC | U::COPY_DST,
+        // Only the native path uses memory in place.
+        Kind::Device | Kind::InPlace => U::STORAGE | U::COPY_SRC | U::COPY_DST,
         Kind::Upload => U::MAP_WRITE | U::COPY_SRC,
         Kind::Readback => U::MAP_READ | U::COPY_DST,
         Kind::Params => U::UNIFORM | U::COPY_DST,
@@ -374,6 +378,12 @@ impl Shared {
             failed.set(made.is_err());
             made
         })
+    }
+
+    /// The time between two timestamps.
+    fn between(&self, begin: u64, end: u64) -> Duration {
+        let period = f64::from(self.queue.get_timestamp_period());
+        Duration::from_nanos((end.saturating_sub(begin) as f64 * period) as u64)
     }
 
     fn encoder(&self) -> wgpu::CommandEncoder {

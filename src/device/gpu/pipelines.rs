@@ -56,7 +56,7 @@ pub enum Readiness {
 
 #[derive(Debug, Default)]
 struct Registry {
-    kernels: BTreeMap<String, (&'static Kernel, State)>,
+    kernels: BTreeMap<&'static str, (&'static Kernel, State)>,
     requests: u64,
     closed: bool,
 }
@@ -131,7 +131,7 @@ impl Pipelines {
 
     /// How far a kernel is.
     pub(super) fn readiness(&self, kernel: &Kernel) -> Readiness {
-        match lock(&self.inner.registry).kernels.get(&kernel.label()) {
+        match lock(&self.inner.registry).kernels.get(kernel.label()) {
             None => Readiness::Cold,
             Some((_, State::Queued(_) | State::Compiling)) => Readiness::Compiling,
             Some((_, State::Ready(_))) => Readiness::Ready,
@@ -175,7 +175,7 @@ impl Pipelines {
         let label = kernel.label();
         let mut registry = lock(&self.inner.registry);
         loop {
-            match registry.kernels.get(&label) {
+            match registry.kernels.get(label) {
                 Some((_, State::Ready(compiled))) => return Ok(compiled.clone()),
                 Some((_, State::Failed(error))) => return Err(error.clone()),
                 Some(_) => {}
@@ -326,7 +326,7 @@ impl Inner {
         });
         let pipeline = made.map_err(|e| match e {
             Error::Internal(message) => {
-                Error::Kernel { name: kernel.label(), file: kernel.file.into(), line: 1, message }
+                Error::Kernel { name: kernel.label().into(), file: kernel.file.into(), line: 1, message }
             }
             other => other,
         })?;

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{PARAMS_BYTES, Shared};
+use crate::device::io::unused;
 use crate::kernel::{self, AnyTensor, Elem, Kernel, Tensor};
-use crate::recording::{Command, Content, PARAMS_STRIDE, Plan, Recording, Role, SLICE_WORK, Slot, Staged, size_class};
+use crate::recording::{Command, PARAMS_STRIDE, Plan, Recording, Role, SLICE_WORK, Slot, Staged, size_class};
 use crate::{Error, Result};
 
 /// The grid's limit in one dimension on every backend.
@@ -50,6 +51,8 @@ pub struct Prepared {
     pub(super) plan: Plan,
     pub(super) buffers: Vec<(Slot, wgpu::Buffer)>,
     pub(super) pipelines: Vec<wgpu::ComputePipeline>,
+    /// Of the pipelines.
+    pub(super) kernels: Vec<&'static Kernel>,
     pub(super) bind_groups: Vec<wgpu::BindGroup>,
     pub(super) steps: Vec<Step>,
     /// Counts the submissions that the device has carried out.
@@ -62,6 +65,8 @@ pub struct Prepared {
     pub(super) uploads: Vec<(usize, u64)>,
     pub(super) readbacks: Vec<(usize, u64)>,
     pub(super) timestamps: Option<wgpu::QuerySet>,
+    /// The elementary operations of all dispatches.
+    pub(super) total: u64,
     /// Elementary operations a submission, adapted to its time.
     pub(super) quota: u64,
 }
@@ -81,7 +86,8 @@ fn find(plan: &Plan, role: Role) -> Result<usize> {
 #[derive(Default)]
 struct Binder {
     pipelines: Vec<wgpu::ComputePipeline>,
-    pipeline_of: HashMap<String, (usize, wgpu::BindGroupLayout)>,
+    kernels: Vec<&'static Kernel>,
+    pipeline_of: HashMap<&'static str, (usize, wgpu::BindGroupLayout)>,
     bind_groups: Vec<wgpu::BindGroup>,
     params: Vec<u8>,
 }
@@ -104,11 +110,12 @@ impl Binder {
                 have: u32::MAX.to_string(),
             });
         }
-        let (pipeline, layout) = match self.pipeline_of.get(&kernel.label()) {
+        let (pipeline, layout) = match self.pipeline_of.get(kernel.label()) {
             Some(known) => known.clone(),
             None => {
                 let compiled = shared.pipelines.wait(kernel)?;
                 self.pipelines.push(compiled.pipeline);
+                self.kernels.push(kernel);
                 let new = (self.pipelines.len() - 1, compiled.bindings);
                 self.pipeline_of.insert(kernel.label(), new.clone());
                 new
@@ -203,7 +210,7 @@ impl Prepared {
         plan.slots[params].bytes = size_class((kernels.len() as u64 + 1) * PARAMS_STRIDE);
         let tensors = kernels.iter().map(|k| k.bindings.len()).max().unwrap_or(0);
         let first = plan.slots.len();
-        plan.slots.extend((0..tensors).map(|_| Slot { role: Role::Scratch, bytes: BYTES }));
+        plan.slots.extend((0..tensors).map(|_| Slot::new(Role::Scratch, BYTES)));
         Self::with(shared, &recording, plan, |buffers, _, binder| {
             let step = |kernel: &&'static Kernel| {
                 let args = (0..kernel.bindings.len()).map(|i| (first + i, BYTES)).collect();
@@ -229,6 +236,7 @@ impl Prepared {
             recording: recording.snapshot(),
             buffers,
             pipelines: Vec::new(),
+            kernels: Vec::new(),
             bind_groups: Vec::new(),
             steps: Vec::new(),
             canary: Step::Upload(usize::MAX),
@@ -238,30 +246,32 @@ impl Prepared {
             readbacks: plan.staging(Role::Readback),
             timestamps: None,
             quota: SLICE_WORK,
+            total: recording.total_work(),
             plan,
         };
         let mut binder = Binder::default();
         prepared.steps = steps(&prepared.buffers, &prepared.plan, &mut binder)?;
         let args = vec![(prepared.status, 4)];
         prepared.canary = binder.dispatch(shared, &prepared.buffers, (canary, &[]), args, (0, 1, 0))?;
-        (prepared.pipelines, prepared.bind_groups) = (binder.pipelines, binder.bind_groups);
+        (prepared.pipelines, prepared.kernels) = (binder.pipelines, binder.kernels);
+        prepared.bind_groups = binder.bind_groups;
         if shared.timestamps && prepared.steps.iter().any(|s| matches!(s, Step::Dispatch { .. })) {
             let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 };
             // Metal has few of them; without one, a run is timed by the wall clock and says so.
             prepared.timestamps =
                 shared.create(("a query set", 0), || shared.device.create_query_set(&descriptor)).ok();
         }
-        prepared.initialise(&binder.params)?;
+        prepared.initialise(recording, &binder.params)?;
         Ok(prepared)
     }
 
     /// Writes constants, states, parameters and the canary's count.
-    fn initialise(&self, params: &[u8]) -> Result<()> {
+    fn initialise(&self, recording: &Recording, params: &[u8]) -> Result<()> {
         let buffer = |slot: usize| &self.buffers[slot].1;
         let mut writes: Vec<(&wgpu::Buffer, &[u8])> =
             vec![(buffer(find(&self.plan, Role::Params)?), params), (buffer(self.status), &[0; 4])];
-        for (tensor, slot) in self.recording.tensors.iter().zip(&self.plan.slot_of) {
-            if let (Content::Constant(bytes) | Content::State(bytes), Some(slot)) = (&tensor.content, slot) {
+        for (tensor, slot) in recording.tensors.iter().zip(&self.plan.slot_of) {
+            if let (Some((bytes, _)), Some(slot)) = (tensor.given(), slot) {
                 writes.push((buffer(*slot), bytes));
             }
         }
@@ -273,6 +283,12 @@ impl Prepared {
         &self.plan
     }
 
+    /// The slot of a tensor.
+    pub(super) fn slot(&self, tensor: AnyTensor) -> Result<usize> {
+        self.recording.info(tensor)?;
+        self.plan.slot(tensor).ok_or_else(|| unused(&self.recording, tensor))
+    }
+
     /// The buffer that holds a tensor, from its byte 0 on, for kernels and copies of the host application.
     ///
     /// # Errors
@@ -280,8 +296,7 @@ impl Prepared {
     /// others use before or after it: make that one a state.
     pub fn buffer<T: Elem>(&self, tensor: Tensor<T>) -> Result<&wgpu::Buffer> {
         let tensor = tensor.erase();
-        let slot = (tensor.recording == self.recording.id()).then(|| self.plan.slot(tensor)).flatten();
-        let slot = slot.ok_or_else(|| Error::invalid("tensor", "no command of this recording uses it"))?;
+        let slot = self.slot(tensor)?;
         if self.plan.slot_of.iter().filter(|s| **s == Some(slot)).count() > 1 {
             let name = &self.recording.tensors[tensor.at()].name;
             return Err(Error::invalid("tensor", format!("\"{name}\" shares its memory; make it a state")));

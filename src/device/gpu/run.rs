@@ -38,18 +38,39 @@ fn feed<'a>(feeds: &[Feed<'a>], tensor: AnyTensor) -> Option<&'a [u8]> {
     feeds.iter().find(|f| f.tensor == tensor).map(|f| f.bytes)
 }
 
+/// A word of the status, zero where there is none.
+fn word(status: &[u8], at: u64) -> u32 {
+    status.get(at as usize..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b))
+}
+
+/// A timestamp of the status.
+pub(super) fn stamp(status: &[u8], i: usize) -> u64 {
+    let at = TIMESTAMPS_AT + 8 * i as u64;
+    u64::from(word(status, at)) | u64::from(word(status, at + 4)) << 32
+}
+
 impl Prepared {
     /// Runs every command in order.
     ///
     /// # Errors
     /// As [`crate::device::Prepared::run`].
     pub fn run(&mut self, feeds: &[Feed<'_>], control: &Control<'_>) -> Result<Outputs> {
+        self.transfer(feeds, control, Self::submit)
+    }
+
+    /// Inputs up, what `submit` does, which maps the readback memory at its end, and results down.
+    pub(super) fn transfer(
+        &mut self,
+        feeds: &[Feed<'_>],
+        control: &Control<'_>,
+        submit: impl FnOnce(&mut Self, &Watch<'_>) -> Result<(wgpu::SubmissionIndex, Vec<Mapping>)>,
+    ) -> Result<Outputs> {
         let watch = Watch { control, started: Instant::now() };
         check_feeds(&self.recording, feeds)?;
         watch.check()?;
         self.upload(feeds, &watch)?;
         let result =
-            self.submit(&watch).and_then(|(submission, mappings)| self.collect(&submission, &mappings, &watch));
+            submit(self, &watch).and_then(|(submission, mappings)| self.collect(&submission, &mappings, &watch));
         // After an error a mapping may be pending, or not even asked for: the scope takes wgpu's complaint about that.
         let _ = self.shared.create(("an unmapping", 0), || {
             self.readbacks.iter().for_each(|(slot, _)| self.buffers[*slot].1.unmap());
@@ -72,7 +93,7 @@ impl Prepared {
 
     /// Encodes and submits all steps, two submissions in flight; the last one maps the readback memory.
     fn submit(&mut self, watch: &Watch<'_>) -> Result<(wgpu::SubmissionIndex, Vec<Mapping>)> {
-        let total = self.recording.total_work();
+        let total = self.total;
         let mut flying: Option<(wgpu::SubmissionIndex, u64, Instant)> = None;
         let (mut next, mut done, mut free_since) = (0, 0, watch.started);
         loop {
@@ -82,12 +103,10 @@ impl Prepared {
             }
             let (end, work) = self.batch(next);
             let dispatches = self.encode_steps(&mut encoder, next..end, None);
-            self.encode_pass(&mut encoder, std::slice::from_ref(&self.canary), None);
             let last = end == self.steps.len();
-            let mappings = if last { self.encode_readback(&mut encoder) } else { Vec::new() };
             let begun = Instant::now();
-            let submission = self.shared.submit(encoder)?;
-            self.submitted = self.submitted.wrapping_add(1);
+            let (submission, mappings) =
+                self.submit_counted(encoder, |p, e| if last { p.encode_readback(e) } else { Vec::new() })?;
             self.shared.count(|c| &c.dispatches, dispatches);
             next = end;
             if let Some((before, work, begun)) = flying.take() {
@@ -105,8 +124,32 @@ impl Prepared {
         }
     }
 
+    /// Submits what is encoded, the canary, and what `after` adds to it.
+    pub(super) fn submit_counted<T>(
+        &mut self,
+        mut encoder: wgpu::CommandEncoder,
+        after: impl FnOnce(&Self, &mut wgpu::CommandEncoder) -> T,
+    ) -> Result<(wgpu::SubmissionIndex, T)> {
+        self.encode_pass(&mut encoder, std::slice::from_ref(&self.canary), None);
+        let added = after(self, &mut encoder);
+        let submission = self.shared.submit(encoder)?;
+        self.submitted = self.submitted.wrapping_add(1);
+        Ok((submission, added))
+    }
+
+    /// Proves by the status that every submission so far was carried out.
+    pub(super) fn prove(&mut self, status: &[u8]) -> Result<()> {
+        let (counted, expected) = (word(status, 0), self.submitted);
+        if counted == expected {
+            return Ok(());
+        }
+        // The next run counts on from here.
+        self.submitted = counted;
+        Err(Error::Corrupted { detail: format!("{counted} of {expected} submissions took effect") })
+    }
+
     /// The end of the batch that begins at a step, and its work.
-    fn batch(&self, first: usize) -> (usize, u64) {
+    pub(super) fn batch(&self, first: usize) -> (usize, u64) {
         let mut total = 0;
         for (i, step) in self.steps.iter().enumerate().skip(first) {
             let Step::Dispatch { work, .. } = step else { continue };
@@ -119,12 +162,12 @@ impl Prepared {
     }
 
     /// Brings the next submissions nearer to [`SLICE`], by a factor of at most two.
-    fn adapt(&mut self, work: u64, took: Duration) {
+    pub(super) fn adapt(&mut self, work: u64, took: Duration) {
         let ratio = SLICE.as_secs_f64() / took.as_secs_f64().max(1e-6);
         self.quota = ((work as f64 * ratio.clamp(0.5, 2.0)) as u64).max(MIN_WORK);
     }
 
-    fn encode_poison(&self, encoder: &mut wgpu::CommandEncoder) {
+    pub(super) fn encode_poison(&self, encoder: &mut wgpu::CommandEncoder) {
         let Some(poison) = &self.shared.poison else { return };
         for (slot, buffer) in self.buffers.iter().filter(|(slot, _)| slot.role == Role::Scratch) {
             for at in (0..slot.bytes).step_by(poison.size() as usize) {
@@ -136,7 +179,7 @@ impl Prepared {
     /// Encodes steps, dispatches that follow each other in one pass; returns how many dispatches.
     ///
     /// In a host's encoder the inputs come from `host`, and results and timestamps are the host's own business.
-    fn encode_steps(
+    pub(super) fn encode_steps(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         steps: Range<usize>,
@@ -190,7 +233,7 @@ impl Prepared {
         dispatches
     }
 
-    fn encode_pass(
+    pub(super) fn encode_pass(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         steps: &[Step],
@@ -211,7 +254,7 @@ impl Prepared {
     }
 
     /// The status goes to the head of the readback memory, which is mapped once the submission is done.
-    fn encode_readback(&self, encoder: &mut wgpu::CommandEncoder) -> Vec<Mapping> {
+    pub(super) fn encode_readback(&self, encoder: &mut wgpu::CommandEncoder) -> Vec<Mapping> {
         let status = &self.buffers[self.status].1;
         if let Some(timestamps) = &self.timestamps {
             encoder.resolve_query_set(timestamps, 0..2, status, TIMESTAMPS_AT);
@@ -243,30 +286,17 @@ impl Prepared {
         };
         let views = self.readbacks.iter().map(view).collect::<Result<Vec<_>>>()?;
         let status: &[u8] = views.first().map_or(&[], |(_, view)| view);
-        let word =
-            |at: u64| status.get(at as usize..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
-        let (counted, expected) = (word(0), self.submitted);
-        if counted != expected {
-            // The next run counts on from here.
-            drop(views);
-            self.submitted = counted;
-            let detail = format!("{counted} of {expected} submissions took effect");
-            return Err(Error::Corrupted { detail });
-        }
-        let stamp = |at| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-        let (begin, end) = (stamp(TIMESTAMPS_AT), stamp(TIMESTAMPS_AT + 8));
-        let device = self.timestamps.as_ref().filter(|_| begin != 0 && end >= begin).map(|_| {
-            let period = f64::from(self.shared.queue.get_timestamp_period());
-            Duration::from_nanos(((end - begin) as f64 * period) as u64)
-        });
+        self.prove(status)?;
+        let (begin, end) = (stamp(status, 0), stamp(status, 1));
+        let timed = self.timestamps.is_some() && begin != 0 && end >= begin;
+        let device = timed.then(|| self.shared.between(begin, end));
         let mut outputs = Outputs::default();
         for output in &self.plan.downloads {
             let view = views.iter().find(|(slot, _)| *slot == output.slot).map(|(_, view)| &view[output.at as usize..]);
             let bytes = view.ok_or_else(|| Error::Internal("a result has no readback memory".into()))?;
             outputs.push(output.tensor, &bytes[..output.bytes as usize])?;
         }
-        let total = self.recording.total_work();
-        watch.control.report(total, total);
+        watch.control.report(self.total, self.total);
         outputs.timing = Timing { wall: watch.started.elapsed(), device };
         Ok(outputs)
     }

@@ -1,0 +1,160 @@
+//! Reading and writing states between runs, through host-visible memory of bounded size, each submission proved.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::prepared::Prepared;
+use super::run::Mapping;
+use super::{CHUNK, Shared, Watch};
+use crate::Result;
+use crate::device::Control;
+use crate::device::io::{check_write, kept};
+use crate::kernel::{Elem, Tensor};
+use crate::memory::room;
+use crate::recording::{Plan, Role, STATUS_BYTES, Slot, size_class};
+
+/// Host-visible memory: the recording's own, or leased until it is dropped.
+pub(super) struct Staging {
+    pub buffer: wgpu::Buffer,
+    pub bytes: u64,
+    lease: Vec<(Slot, wgpu::Buffer)>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        self.shared.pool.release(std::mem::take(&mut self.lease));
+    }
+}
+
+impl Prepared {
+    /// Host-visible memory of a role for `bytes`, or of [`CHUNK`] bytes for as many of them as it holds; not during a
+    /// run, which has its inputs or results there.
+    fn staging(&self, role: Role, bytes: u64) -> Result<Staging> {
+        let bytes = size_class(bytes).min(CHUNK);
+        match self.buffers.iter().find(|(slot, _)| slot.role == role && slot.bytes >= bytes) {
+            Some((slot, buffer)) => {
+                let (buffer, shared) = (buffer.clone(), self.shared.clone());
+                Ok(Staging { buffer, bytes: slot.bytes, lease: Vec::new(), shared })
+            }
+            None => self.leased(role, bytes),
+        }
+    }
+
+    /// Host-visible memory of its own.
+    pub(super) fn leased(&self, role: Role, bytes: u64) -> Result<Staging> {
+        let shared = self.shared.clone();
+        let largest = (format!("{} memory", role.name()), bytes);
+        let plan = Plan { slots: vec![Slot::new(role, bytes)], largest, ..Plan::default() };
+        let lease = shared.lease(&plan)?;
+        let buffer = lease[0].1.clone();
+        Ok(Staging { buffer, bytes, lease, shared })
+    }
+
+    /// Submits what is encoded, waits, proves that it was carried out, and lets `take` have the first `bytes` of the
+    /// readback memory. The first `status` of them are the status's.
+    pub(super) fn submit_proved(
+        &mut self,
+        encoder: wgpu::CommandEncoder,
+        readback: &Staging,
+        (status, bytes): (u64, u64),
+        watch: &Watch<'_>,
+        take: impl FnOnce(&[u8]),
+    ) -> Result<()> {
+        // Mappings are multiples of 8.
+        let range = 0..bytes.next_multiple_of(8);
+        let (submission, mapping) = self.submit_counted(encoder, |prepared, encoder| {
+            let mapping = Mapping::default();
+            encoder.copy_buffer_to_buffer(&prepared.buffers[prepared.status].1, 0, &readback.buffer, 0, status);
+            let read = wgpu::MapMode::Read;
+            encoder.map_buffer_on_submit(&readback.buffer, read, range.clone(), mapping.callback());
+            mapping
+        })?;
+        let shared = self.shared.clone();
+        let mapped = shared.wait(Some(&submission), watch, || mapping.is_settled());
+        let proved = mapped.and_then(|()| mapping.check(&shared.health)).and_then(|()| {
+            let view = readback.buffer.get_mapped_range(range);
+            let view = view.map_err(|e| shared.health.lose(format!("a mapping failed: {e}")))?;
+            self.prove(&view)?;
+            take(&view[..bytes as usize]);
+            Ok(())
+        });
+        // After an error the mapping may be pending: the scope takes wgpu's complaint about that.
+        let _ = shared.create(("an unmapping", 0), || readback.buffer.unmap());
+        proved
+    }
+
+    /// As [`crate::device::Prepared::read`].
+    pub fn read<T: Elem>(&mut self, tensor: Tensor<T>) -> Result<Vec<T>> {
+        let watch = Watch { control: &Control::default(), started: Instant::now() };
+        let total = kept(&self.recording, tensor.erase(), true)?.bytes;
+        let source = self.buffers[self.slot(tensor.erase())?].1.clone();
+        let readback = self.staging(Role::Readback, STATUS_BYTES + total)?;
+        let mut content = room(tensor.len(), "a tensor's content")?;
+        content.resize(tensor.len(), T::zeroed());
+        let most = readback.bytes - STATUS_BYTES;
+        for (i, piece) in bytemuck::cast_slice_mut::<T, u8>(&mut content).chunks_mut(most as usize).enumerate() {
+            let bytes = piece.len() as u64;
+            let mut encoder = self.shared.encoder();
+            encoder.copy_buffer_to_buffer(&source, i as u64 * most, &readback.buffer, STATUS_BYTES, bytes);
+            let sizes = (STATUS_BYTES, STATUS_BYTES + bytes);
+            self.submit_proved(encoder, &readback, sizes, &watch, |mapped| {
+                piece.copy_from_slice(&mapped[STATUS_BYTES as usize..]);
+            })?;
+        }
+        Ok(content)
+    }
+
+    /// As [`crate::device::Prepared::write`].
+    pub fn write<T: Elem>(&mut self, tensor: Tensor<T>, data: &[T]) -> Result<()> {
+        let watch = Watch { control: &Control::default(), started: Instant::now() };
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        check_write(&self.recording, tensor.erase(), bytes)?;
+        let target = self.buffers[self.slot(tensor.erase())?].1.clone();
+        let upload = self.staging(Role::Upload, bytes.len() as u64)?;
+        let readback = self.staging(Role::Readback, STATUS_BYTES)?;
+        for (i, piece) in bytes.chunks(upload.bytes as usize).enumerate() {
+            let (at, len) = (i as u64 * upload.bytes, piece.len());
+            self.shared.fill(&upload.buffer, (len as u64).next_multiple_of(8), &watch, |view| {
+                view.slice(0..len).copy_from_slice(piece);
+            })?;
+            let mut encoder = self.shared.encoder();
+            encoder.copy_buffer_to_buffer(&upload.buffer, 0, &target, at, len as u64);
+            self.submit_proved(encoder, &readback, (STATUS_BYTES, STATUS_BYTES), &watch, |_| ())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Choice, DeviceOptions, Gpu, gpu};
+    use crate::recording::Recording;
+    use crate::{Error, ops};
+
+    /// A device that has carried out another number of submissions than it was given.
+    #[test]
+    fn work_that_was_not_done_is_found() {
+        if std::env::var("SPIKEWAVE_SKIP_GPU_TESTS").is_ok_and(|v| v == "1") {
+            return;
+        }
+        for adapter in gpu::adapters() {
+            let device = Gpu::open(&DeviceOptions::new(Choice::Named(adapter.choose_by()))).unwrap();
+            let mut rec = Recording::new("corrupted", device.capabilities());
+            let state = rec.state("state", &[1.0f32, 2.0]).unwrap();
+            ops::fill(&mut rec, state, 3.0).unwrap();
+            let mut prepared = device.prepare(&rec).unwrap();
+            let corrupted = |error: Error| matches!(error, Error::Corrupted { .. });
+            prepared.submitted += 1;
+            assert!(corrupted(prepared.read(state).unwrap_err()), "{}", device.name());
+            assert_eq!(prepared.read(state).unwrap(), [1.0, 2.0], "it counts on");
+            prepared.submitted += 1;
+            assert!(corrupted(prepared.write(state, &[5.0, 6.0]).unwrap_err()), "{}", device.name());
+            prepared.submitted += 1;
+            assert!(corrupted(prepared.profile(&[], &Control::default()).unwrap_err()), "{}", device.name());
+            prepared.run(&[], &Control::default()).unwrap();
+            assert_eq!(prepared.read(state).unwrap(), [3.0, 3.0]);
+        }
+    }
+}
