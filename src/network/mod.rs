@@ -6,6 +6,7 @@
 
 mod check;
 mod checkpoint;
+mod choice;
 mod connect;
 mod distribution;
 mod draw;
@@ -18,6 +19,7 @@ mod raster;
 mod simulation;
 
 pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp, StdpRule};
+pub use choice::Trial;
 pub use connect::{BuildOptions, Connectivity, Layout};
 pub use distribution::Distribution;
 pub use model::{Edges, Input, Network, Neuron, Population, Probe, Projection, Rule, Variable};

@@ -9,8 +9,7 @@ use crate::device::{CancelToken, Control, Device, Outputs, Prepared};
 use crate::io::Fingerprint;
 use crate::kernel::Tensor;
 use crate::ops::{
-    Bus, NeuronPopulation, NeuronVariable, Neurons, PlasticSynapses, PoissonInput, StateProbe,
-    Synapses, poisson_drive,
+    Bus, NeuronPopulation, NeuronVariable, Neurons, PlasticSynapses, PoissonInput, StateProbe, Synapses, poisson_drive,
 };
 use crate::recording::{Recording, size_class};
 use crate::{Error, Result};
@@ -53,6 +52,8 @@ pub struct SimulationPlan {
     pub neurons: u64,
     /// Synapses of all projections.
     pub synapses: u64,
+    /// Synapses of each projection.
+    pub synapses_of: Vec<u64>,
     /// Bytes on the device by part.
     pub parts: Vec<(String, u64)>,
     /// Bytes on the device in all.
@@ -225,7 +226,17 @@ fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>)
     }?;
     let fingerprint = fingerprint(network, &built)?;
     let synapses = built.synapses();
-    let Connectivity { layout, tables, plastic: plastic_tables, plastic_of, exponents, planes, max_delay, .. } = built;
+    let Connectivity {
+        layout,
+        tables,
+        plastic: plastic_tables,
+        plastic_of,
+        exponents,
+        planes,
+        max_delay,
+        synapses_of,
+        ..
+    } = built;
     let dt = network.dt;
 
     let poisson: Vec<(usize, &Input)> =
@@ -344,7 +355,7 @@ fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>)
     }
     let (parts, planned_bytes) = parts.bytes(&rec);
     let neuron_count = layout.size.iter().map(|&n| u64::from(n)).sum();
-    let plan = SimulationPlan { neurons: neuron_count, synapses, parts, planned_bytes };
+    let plan = SimulationPlan { neurons: neuron_count, synapses, synapses_of, parts, planned_bytes };
     Ok(Assembly { recording: rec, layout, plan, fingerprint, bus, neurons, plastic, states, probes, switches })
 }
 
@@ -448,9 +459,10 @@ impl Simulation {
     pub fn run(&mut self, duration_ms: f64, control: &Control<'_>) -> Result<()> {
         self.check_sound()?;
         let steps = steps_of(duration_ms, self.network.dt)?;
-        let end = self.step.checked_add(steps).ok_or_else(|| {
-            Error::invalid("duration", format!("{duration_ms} ms more would be step 2^32 or later"))
-        })?;
+        let end = self
+            .step
+            .checked_add(steps)
+            .ok_or_else(|| Error::invalid("duration", format!("{duration_ms} ms more would be step 2^32 or later")))?;
         let (started, first) = (Instant::now(), self.step);
         while self.step < end {
             control.check(started)?;
@@ -576,7 +588,8 @@ impl Simulation {
     /// # Errors
     /// `InvalidArgument` if there is no such probe.
     pub fn probe(&self, i: usize) -> Result<(Vec<f64>, &[f32])> {
-        let probe = self.probes.get(i).ok_or_else(|| Error::invalid("probe", format!("{i} of {}", self.probes.len())))?;
+        let probe =
+            self.probes.get(i).ok_or_else(|| Error::invalid("probe", format!("{i} of {}", self.probes.len())))?;
         let times = probe.steps.iter().map(|&n| (f64::from(n) + 1.0) * self.network.dt).collect();
         Ok((times, &probe.values))
     }
@@ -589,9 +602,8 @@ impl Simulation {
         self.check_sound()?;
         let p = self.network.population(population)?;
         let at = self.neurons.value(p, variable.into());
-        let at = at.ok_or_else(|| {
-            Error::invalid("variable", format!("neurons of \"{population}\" have no {variable:?}"))
-        })?;
+        let at =
+            at.ok_or_else(|| Error::invalid("variable", format!("neurons of \"{population}\" have no {variable:?}")))?;
         let words = self.prepared.read(at.tensor)?;
         let words = &words[at.first..][..self.layout.size[p] as usize];
         Ok(words.iter().enumerate().map(|(i, &w)| (f64::from(f32::from_bits(w)) + at.offset.at(i)) as f32).collect())
