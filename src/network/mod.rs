@@ -13,6 +13,7 @@ mod model;
 pub mod models;
 pub mod plot;
 mod raster;
+mod sonata;
 
 pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp, StdpRule};
 pub use connect::{BuildOptions, Connectivity, Layout};
