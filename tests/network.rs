@@ -73,13 +73,8 @@ fn submissions_of_any_length_give_the_same_spikes() {
 
 /// Every kind of thing in one network.
 fn mixed() -> Network {
-    let population = |name: &str, size, neuron| Population {
-        name: name.into(),
-        size,
-        neuron,
-        v_initial: None,
-        lattice_shape: None,
-    };
+    let population =
+        |name: &str, size, neuron| Population { name: name.into(), size, neuron, v_initial: None, lattice_shape: None };
     let project = |source: &str, target: &str, rule, weight: Distribution, delay: Distribution| Projection {
         source: source.into(),
         target: target.into(),
@@ -153,7 +148,12 @@ fn mixed() -> Network {
         ],
         probes: vec![
             Probe { population: "excitatory".into(), variable: Variable::V, neurons: vec![0, 129], interval: None },
-            Probe { population: "izhikevich".into(), variable: Variable::Recovery, neurons: vec![5], interval: Some(1.0) },
+            Probe {
+                population: "izhikevich".into(),
+                variable: Variable::Recovery,
+                neurons: vec![5],
+                interval: Some(1.0),
+            },
         ],
         ..Network::default()
     }
@@ -300,7 +300,11 @@ fn delays_autapses_and_multapses_arrive_when_and_as_often_as_they_should() {
     };
     let network = Network {
         populations: vec![
-            Population { neuron: Neuron::SpikeSource { times: vec![vec![1.0, 30.0]] }, name: "given".into(), ..delta(1) },
+            Population {
+                neuron: Neuron::SpikeSource { times: vec![vec![1.0, 30.0]] },
+                name: "given".into(),
+                ..delta(1)
+            },
             delta(3),
         ],
         projections: vec![
@@ -333,8 +337,7 @@ fn delays_autapses_and_multapses_arrive_when_and_as_often_as_they_should() {
         let spikes: Vec<(u32, u32)> =
             simulation.raster().unwrap().iter().map(|(t, n)| ((t * 10.0).round() as u32, n)).collect();
         // Neuron 1 fires 25.5 ms after each given spike, and through itself every 5 ms; neuron 2 at once.
-        let expected =
-            [(10, 0), (11, 2), (265, 1), (300, 0), (301, 2), (315, 1), (365, 1), (415, 1)];
+        let expected = [(10, 0), (11, 2), (265, 1), (300, 0), (301, 2), (315, 1), (365, 1), (415, 1)];
         assert_eq!(spikes, expected, "{}", device.name());
     }
 }

@@ -9,10 +9,9 @@ use crate::device::{CancelToken, Control, Device, Outputs, Prepared};
 use crate::io::Fingerprint;
 use crate::kernel::Tensor;
 use crate::ops::{
-    Bus, NeuronPopulation, NeuronVariable, Neurons, PlasticSynapses, PoissonInput, StateProbe,
-    Synapses, poisson_drive,
+    Bus, NeuronPopulation, NeuronVariable, Neurons, PlasticSynapses, PoissonInput, StateProbe, Synapses, poisson_drive,
 };
-use crate::recording::{Recording, size_class};
+use crate::recording::Recording;
 use crate::{Error, Result};
 
 /// Bytes of one run's Poisson input at most: enough steps to make a submission long, little beside synapses.
@@ -193,10 +192,16 @@ impl Parts {
     fn bytes(&self, recording: &Recording) -> (Vec<(String, u64)>, u64) {
         let plan = recording.plan();
         let mut parts: Vec<(String, u64)> = Vec::new();
+        // Tensors may share memory, which then belongs to the first.
+        let mut counted = vec![false; plan.slots.len()];
         let mut first = 0;
         for &(name, end) in &self.list {
-            let used = (first..end).filter(|i| plan.slot_of[*i].is_some());
-            let bytes = used.map(|i| size_class(recording.tensors[i].bytes)).sum();
+            let mut bytes = 0;
+            for slot in plan.slot_of[first..end].iter().flatten() {
+                if !std::mem::replace(&mut counted[*slot], true) {
+                    bytes += plan.slots[*slot].bytes;
+                }
+            }
             first = end;
             match parts.iter_mut().find(|(n, _)| n == name) {
                 Some((_, sum)) => *sum += bytes,
@@ -448,9 +453,10 @@ impl Simulation {
     pub fn run(&mut self, duration_ms: f64, control: &Control<'_>) -> Result<()> {
         self.check_sound()?;
         let steps = steps_of(duration_ms, self.network.dt)?;
-        let end = self.step.checked_add(steps).ok_or_else(|| {
-            Error::invalid("duration", format!("{duration_ms} ms more would be step 2^32 or later"))
-        })?;
+        let end = self
+            .step
+            .checked_add(steps)
+            .ok_or_else(|| Error::invalid("duration", format!("{duration_ms} ms more would be step 2^32 or later")))?;
         let (started, first) = (Instant::now(), self.step);
         while self.step < end {
             control.check(started)?;
@@ -576,7 +582,8 @@ impl Simulation {
     /// # Errors
     /// `InvalidArgument` if there is no such probe.
     pub fn probe(&self, i: usize) -> Result<(Vec<f64>, &[f32])> {
-        let probe = self.probes.get(i).ok_or_else(|| Error::invalid("probe", format!("{i} of {}", self.probes.len())))?;
+        let probe =
+            self.probes.get(i).ok_or_else(|| Error::invalid("probe", format!("{i} of {}", self.probes.len())))?;
         let times = probe.steps.iter().map(|&n| (f64::from(n) + 1.0) * self.network.dt).collect();
         Ok((times, &probe.values))
     }
@@ -589,9 +596,8 @@ impl Simulation {
         self.check_sound()?;
         let p = self.network.population(population)?;
         let at = self.neurons.value(p, variable.into());
-        let at = at.ok_or_else(|| {
-            Error::invalid("variable", format!("neurons of \"{population}\" have no {variable:?}"))
-        })?;
+        let at =
+            at.ok_or_else(|| Error::invalid("variable", format!("neurons of \"{population}\" have no {variable:?}")))?;
         let words = self.prepared.read(at.tensor)?;
         let words = &words[at.first..][..self.layout.size[p] as usize];
         Ok(words.iter().enumerate().map(|(i, &w)| (f64::from(f32::from_bits(w)) + at.offset.at(i)) as f32).collect())
