@@ -85,7 +85,8 @@ impl PerNeuron {
         }
     }
 
-    pub(super) fn at(&self, i: usize) -> f64 {
+    /// The value of neuron `i`.
+    pub fn at(&self, i: usize) -> f64 {
         match self {
             Self::Shared(v) => *v,
             Self::Each(v) => v[i],

@@ -5,6 +5,18 @@ use rayon::prelude::*;
 /// Elements a task takes at once: large beside the cost of a task, small beside a core's share of the cache.
 const TASK: usize = 1 << 14;
 
+/// Whether a loop over this many elements, of about one vectorised operation each, is worth a second thread; below it,
+/// stay on one and call nothing of rayon's.
+///
+/// A fork whose second half nobody takes costs 40 ns. A thread that is awake takes it after 0.7 us, and the join is done
+/// after 1 us; threads fall asleep some 10 us after their last task, and then take 16 us to come (medians on two cores of
+/// a virtual x86-64 machine), in which the first thread has done both halves of anything that short. A task of
+/// [`TASK`] such elements takes 1 to 2 us. Loops that run every few microseconds, as a network's steps do, keep threads
+/// awake only if all of them fork; count an element of n operations as n.
+pub(super) fn worth(elements: usize) -> bool {
+    elements >= 2 * TASK && rayon::current_num_threads() > 1
+}
+
 /// `y[i] = f(x[i])`.
 pub(super) fn map<X: Copy + Sync, Y: Send>(x: &[X], y: &mut [Y], f: impl Fn(X) -> Y + Sync) {
     y.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(y, x)| {
