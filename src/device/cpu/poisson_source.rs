@@ -1,7 +1,7 @@
 //! Twin of `shaders/poisson_source.wgsl`.
 
 use super::multiversioned;
-use super::neuron::{Job, TILE, Tile, job};
+use super::neuron::{TILE, job};
 use super::philox::rounds;
 use crate::kernel::poisson_source::{Host, Params};
 
