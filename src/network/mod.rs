@@ -11,12 +11,14 @@ mod connect;
 mod distribution;
 mod draw;
 mod file;
+pub mod lattice;
 mod model;
 pub mod models;
 mod parameters;
 pub mod plot;
 mod raster;
 mod simulation;
+mod sonata;
 
 pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp, StdpRule};
 pub use choice::Trial;

@@ -26,7 +26,7 @@ impl Network {
         Ok(match &self.populations[p].neuron {
             Neuron::IafPscExp(m) => NeuronModel::IafPscExp(m.try_map(&mut draw)?),
             Neuron::IafPscDelta(m) => NeuronModel::IafPscDelta(m.try_map(&mut draw)?),
-            _ => todo!(),
+            other => return Err(crate::Error::invalid("neuron", format!("{other:?} is not there yet"))),
             /*Neuron::IafCondExp(m) => NeuronModel::IafCondExp(m.try_map(&mut draw)?),
             Neuron::Izhikevich(m) => NeuronModel::Izhikevich(m.try_map(&mut draw)?),
             Neuron::PoissonSource { rate } => NeuronModel::PoissonSource { rate: *rate, stream: p as u32 },

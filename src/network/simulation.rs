@@ -11,7 +11,7 @@ use crate::kernel::Tensor;
 use crate::ops::{
     Bus, NeuronPopulation, NeuronVariable, Neurons, PlasticSynapses, PoissonInput, StateProbe, Synapses, poisson_drive,
 };
-use crate::recording::{Recording, size_class};
+use crate::recording::Recording;
 use crate::{Error, Result};
 
 /// Bytes of one run's Poisson input at most: enough steps to make a submission long, little beside synapses.
@@ -194,10 +194,16 @@ impl Parts {
     fn bytes(&self, recording: &Recording) -> (Vec<(String, u64)>, u64) {
         let plan = recording.plan();
         let mut parts: Vec<(String, u64)> = Vec::new();
+        // Tensors may share memory, which then belongs to the first.
+        let mut counted = vec![false; plan.slots.len()];
         let mut first = 0;
         for &(name, end) in &self.list {
-            let used = (first..end).filter(|i| plan.slot_of[*i].is_some());
-            let bytes = used.map(|i| size_class(recording.tensors[i].bytes)).sum();
+            let mut bytes = 0;
+            for slot in plan.slot_of[first..end].iter().flatten() {
+                if !std::mem::replace(&mut counted[*slot], true) {
+                    bytes += plan.slots[*slot].bytes;
+                }
+            }
             first = end;
             match parts.iter_mut().find(|(n, _)| n == name) {
                 Some((_, sum)) => *sum += bytes,

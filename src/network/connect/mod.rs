@@ -198,9 +198,10 @@ impl Connectivity {
     /// Makes the synapses of a network, on the current pool of threads; the same for a seed on every machine.
     ///
     /// # Errors
-    /// `InvalidArgument` for what [`Network::check`] finds and for weights that are too unequal for whole units;
-    /// `Unsupported` where the synapses of a single neuron exceed `max_tensor_bytes`; `OutOfMemory`; `Cancelled`.
+    /// `File` for edges that cannot be read; `InvalidArgument` for what [`Network::check`] finds and for weights that are
+    /// too unequal for whole units; `Unsupported` where the synapses of a single neuron exceed `max_tensor_bytes`; `OutOfMemory`; `Cancelled`.
     pub fn build(network: &Network, options: &BuildOptions<'_>) -> Result<Self> {
+        let network = &*network.with_files()?;
         network.check()?;
         let layout = Layout::new(network.populations.iter().map(|p| p.size))?;
         let mut work = Work { options, seed: network.seed, done: AtomicU64::new(0), total: 0 };
