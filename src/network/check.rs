@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Distribution, Edges, Input, Layout, Network, Neuron, Population, Projection, Rule, Variable};
-use crate::ops::MAX_DELAY;
+use crate::ops::{MAX_DELAY, MAX_POISSON_MEAN};
 use crate::{Error, Result};
 
 /// Times in ms, capacitances in pF, conductances in nS.
@@ -16,8 +16,6 @@ const CURRENT: (f64, f64) = (-1e9, 1e9);
 const RATE: (f64, f64) = (0.0, 1e9);
 /// The longest refractory time in steps.
 const LONGEST_REFRACTORY: f64 = (1 << 24) as f64;
-/// The most events of a Poisson input in a step.
-const MOST_EVENTS: f64 = 1000.0;
 /// The most synapses of a projection that each of its sources has on average.
 const MOST_SYNAPSES: u64 = 1 << 30;
 /// Steps that a network can count.
@@ -167,7 +165,7 @@ impl Network {
         match input {
             Input::Poisson { rate, weight, .. } => {
                 within(|| format!("weight of {what}"), *weight, CURRENT, "")?;
-                let most = MOST_EVENTS / self.dt * 1e3;
+                let most = MAX_POISSON_MEAN / self.dt * 1e3;
                 within(|| format!("rate of {what}"), *rate, (0.0, most), " spikes/s")
             }
             Input::Dc { amplitude, .. } => within(|| format!("amplitude of {what}"), *amplitude, CURRENT, " pA"),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::tables::{Kind, Spec};
 use super::{Layout, Wire, atomics};
 use crate::network::{Distribution, Input, Network, Neuron};
+use crate::ops::PoissonTable;
 use crate::{Error, Result};
 
 /// The finest unit is 2^-FINEST.
@@ -60,11 +61,6 @@ pub(super) fn planes(network: &Network) -> u32 {
         _ => false,
     });
     1 + u32::from(two)
-}
-
-/// The most events of a Poisson input that a step can have: the distribution is cut where less than 2^-32 is left.
-fn most_events(mean: f64) -> f64 {
-    (mean + 8.0 * mean.sqrt() + 16.0).ceil()
 }
 
 /// What arrives at each neuron if all its synapses are active at once.
@@ -151,7 +147,7 @@ impl Load {
                     && *target == population.name
                     && *weight != 0.0
                 {
-                    let events = most_events(rate * network.dt * 1e-3);
+                    let events = f64::from(PoissonTable::new(rate * network.dt * 1e-3)?.most());
                     poisson[usize::from(*weight < 0.0)] += events * weight.abs();
                     most = most.saturating_add(events as u32);
                     mean = mean.min(weight.abs());
