@@ -14,7 +14,7 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
     let spiking = Spiking::new(sources, p.first_source, &a.offsets[..=p.rows as usize]);
     let ring = Ring::new(a.ring, a.clock[0].wrapping_add(p.k), p.form, p.stride, p.first_target);
     let to = (a.weights, &a.traces[p.rows as usize..], ring);
-    let delay = p.form >> 24;
+    let delay = (p.form >> 24) as u8;
     match (p.form & WIDE_TARGETS == 0, delay == 0) {
         (true, true) => through(p, &spiking, Halves::new(a.targets), Bytes::new(a.delays), to),
         (true, false) => through(p, &spiking, Halves::new(a.targets), delay, to),
@@ -31,21 +31,25 @@ fn through<T: Targets, D: Delays>(
     (weights, traces, ring): (&mut [f32], &[f32], Ring),
 ) {
     let multiplicative = p.form & MULTIPLICATIVE != 0;
+    let n = targets.len().min(delays.len()).min(weights.len());
     let all = Scattered::new(weights);
     let fetch = |at| {
         targets.prefetch(at);
         delays.prefetch(at);
         all.prefetch(at, BLOCK);
     };
-    spiking.for_each(targets, fetch, |_, synapses| {
+    spiking.for_each(n, targets, fetch, |_, synapses| {
+        let (targets, delays, ring) = (targets, delays, ring.view());
+        let (scale, a_minus, w_min, w_max) = (p.scale, p.a_minus, p.w_min, p.w_max);
         // SAFETY: a synapse is in one row and has one target, so that one thread has it.
         let weights = unsafe { all.part(synapses.start, synapses.len()) };
         for (s, weight) in synapses.zip(weights) {
-            let (to, w) = (targets.at(s), *weight);
+            // SAFETY: synapses are below `n`.
+            let (to, delay, w) = unsafe { (targets.at(s), delays.at(s), *weight) };
             // SAFETY: each thread has targets of its own.
-            unsafe { ring.add(delays.at(s), to, floor(w * p.scale + 0.5)) };
-            let reach = if multiplicative { flush(p.a_minus * flush(w - p.w_min)) } else { p.a_minus };
-            *weight = flush(w - flush(reach * traces[to])).max(p.w_min).min(p.w_max);
+            unsafe { ring.add(delay, to, floor(w * scale + 0.5)) };
+            let reach = if multiplicative { flush(a_minus * flush(w - w_min)) } else { a_minus };
+            *weight = flush(w - flush(reach * traces[to])).max(w_min).min(w_max);
         }
     });
 }

@@ -7,8 +7,8 @@ use super::parallel::Scattered;
 use super::rows::MULTIPLICATIVE;
 use crate::kernel::stdp_potentiate::{Host, Params};
 
-/// Synapses of a step for which waking threads pays: some 20 µs.
-const LEAST_PARALLEL: usize = 1 << 13;
+/// Synapses of a step from which on waking a thread pays: twice the 16 µs that it takes to come.
+const LEAST_PARALLEL: usize = 1 << 14;
 
 pub(super) fn run(p: &Params, a: Host<'_>) {
     let count = a.spikes[p.k as usize].min(p.stride) as usize;
