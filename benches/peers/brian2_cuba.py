@@ -1,6 +1,8 @@
-"""Runs the CUBA network (Vogels and Abbott 2005, current-based as in Brette et al. 2007) in Brian2's
-cpp_standalone, as in Brian2's own example: 4,000 neurons, 80 % excitatory, connected with probability 0.02, no delay,
-exact integration, membranes started between reset and threshold.
+"""Runs the CUBA network (Vogels and Abbott 2005, current-based as in Brette et al. 2007) in Brian2's cpp_standalone.
+
+Brian2's own example with the weights, in-degrees and delay of NEST's (brette_et_al_2007/cuba.py), which are those of
+`spikewave simulate cuba`: 4,000 neurons, 80 % excitatory, onto each 64 excitatory synapses of 16.2 pA and 16 inhibitory
+ones of -139.5 pA (times tau_m / C_m = 0.1 mV/pA here), exact integration; membranes start between reset and threshold.
 
 The first line on standard input is a JSON object (seed, transient_s, duration_s, threads: 0 is without OpenMP, record):
 the network is built and compiled, and the time that took is printed. Every further line runs it and prints one JSON
@@ -18,6 +20,7 @@ import numpy as np
 from brian2 import ms, mV, second
 
 NEURONS, EXCITATORY = 4000, 3200
+DEGREES = (64, 16)
 # As in nest_microcircuit.py, which the interpreter that has Brian2 cannot always import.
 CV_SPIKES = 5
 EQUATIONS = """
@@ -26,7 +29,7 @@ dge/dt = -ge / tau_e : volt
 dgi/dt = -gi / tau_i : volt
 """
 CONSTANTS = {"e_l": -49 * mV, "tau_m": 20 * ms, "tau_e": 5 * ms, "tau_i": 10 * ms, "v_th": -50 * mV, "v_reset": -60 * mV,
-             "w_e": 1.62 * mV, "w_i": -9 * mV}
+             "w_e": 1.62 * mV, "w_i": -13.95 * mV}
 
 
 class Built:
@@ -41,10 +44,11 @@ class Built:
         cells = b2.NeuronGroup(NEURONS, EQUATIONS, threshold="v > v_th", reset="v = v_reset", refractory=5 * ms,
                                method="exact", namespace=CONSTANTS)
         cells.v = "v_reset + rand() * (v_th - v_reset)"
-        self.synapses = [b2.Synapses(cells, cells, on_pre=change, namespace=CONSTANTS)
+        self.synapses = [b2.Synapses(cells, cells, on_pre=change, delay=0.1 * ms, namespace=CONSTANTS)
                          for change in ("ge += w_e", "gi += w_i")]
-        self.synapses[0].connect(f"i < {EXCITATORY}", p=0.02)
-        self.synapses[1].connect(f"i >= {EXCITATORY}", p=0.02)
+        rng = np.random.default_rng(order["seed"])
+        for synapses, degree, sources in zip(self.synapses, DEGREES, ((0, EXCITATORY), (EXCITATORY, NEURONS))):
+            synapses.connect(i=rng.integers(*sources, NEURONS * degree), j=np.repeat(np.arange(NEURONS), degree))
         self.spikes = b2.SpikeMonitor(cells, record=order["record"])
         net = b2.Network(cells, *self.synapses, self.spikes)
         self.spikes.active = False
