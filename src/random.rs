@@ -82,7 +82,7 @@ fn twice_atanh(z: f64) -> f64 {
     2.0 * z * sum
 }
 
-/// The natural logarithm of a normal number above zero, to about 1e-16 of itself, by operations that IEEE 754 rounds
+/// The natural logarithm of a normal number above zero, to within 1e-15 of itself, by operations that IEEE 754 rounds
 /// correctly: the same on every machine, which a mathematical library's is not.
 pub fn ln(x: f64) -> f64 {
     const MANTISSA: u64 = (1 << 52) - 1;
@@ -283,12 +283,12 @@ mod tests {
         for i in 1..4000 {
             let x = 2f64.powf(f64::from(i) * 0.25 - 900.0);
             for x in [x, 1.0 / x, 1.0 + 1.0 / f64::from(i), 1.0 - 0.5 / f64::from(i)] {
-                assert!((ln(x) - x.ln()).abs() <= 4e-16 * x.ln().abs(), "{x}: {} {}", ln(x), x.ln());
+                assert!((ln(x) - x.ln()).abs() <= 8e-16 * x.ln().abs(), "{x}: {} {}", ln(x), x.ln());
             }
             let p = f64::from(i) / 4000.0;
             for p in [p, p * p * p * p, p * 1e-12] {
                 let expected = (-p).ln_1p();
-                assert!((ln_complement(p) - expected).abs() <= 4e-16 * expected.abs(), "{p}");
+                assert!((ln_complement(p) - expected).abs() <= 8e-16 * expected.abs(), "{p}");
             }
         }
         assert_eq!((ln(1.0), ln_complement(0.0)), (0.0, 0.0));

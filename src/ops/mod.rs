@@ -16,6 +16,9 @@ mod kde;
 mod kde_grid;
 pub mod lif;
 mod neurons;
+mod poisson;
+mod probe;
+mod propagate;
 mod reduce;
 mod spectral_weight;
 mod stdp;
@@ -44,9 +47,12 @@ pub use neurons::{
     IafCondExp, IafPscDelta, IafPscExp, Izhikevich, NeuronModel, NeuronPopulation, NeuronVariable, Neurons, Rewrite,
     StateAt,
 };
+pub use poisson::{MAX_POISSON_MEAN, PoissonInput, PoissonTable, philox, poisson_drive};
+pub use probe::StateProbe;
+pub use propagate::Synapses;
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
-pub use stdp::{PlasticTable, Stdp, StdpRule};
+pub use stdp::{PlasticSynapses, PlasticTable, Stdp, StdpRule};
 pub use synapses::{Delays, SynapseTable, Targets, Weights};
 pub use temporal_contrast::{
     Events, First, Start, StepForward, TemporalContrast, difference_std, event_words, step_forward, temporal_contrast,

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::propagate::{MULTIPLICATIVE, Teams, form};
 use super::synapses::Rows;
-use super::{Delays, Targets};
+use super::{Bus, Delays, Targets};
+use crate::kernel::{Tensor, stdp_depress, stdp_potentiate, stdp_trace, workgroups};
+use crate::recording::Recording;
 use crate::{Error, Result};
 
 /// Pair-based spike-timing-dependent plasticity with exponential traces of all spikes.
@@ -109,6 +112,31 @@ impl PlasticTable {
         self.weights.len()
     }
 
+    /// The synapses by target: where each target's begin, their numbers, and their rows.
+    fn columns(&self) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
+        let target = |i: usize| match &self.targets {
+            Targets::U16(t) => (t[i / 2] >> (i % 2 * 16) & 0xffff) as usize,
+            Targets::U32(t) => t[i] as usize,
+        };
+        let n = self.synapses();
+        let mut ends = vec![0u32; self.target_span as usize + 1];
+        (0..n).for_each(|i| ends[target(i) + 1] += 1);
+        for i in 1..ends.len() {
+            ends[i] += ends[i - 1];
+        }
+        let offsets = ends.clone();
+        let (mut synapses, mut rows) = (vec![0; n], vec![0; n]);
+        for (row, w) in self.row_offsets.windows(2).enumerate() {
+            for i in w[0]..w[1] {
+                let at = &mut ends[target(i as usize)];
+                synapses[*at as usize] = i;
+                rows[*at as usize] = row as u32;
+                *at += 1;
+            }
+        }
+        (offsets, synapses, rows)
+    }
+
     /// Checks lengths, order and ranges.
     ///
     /// # Errors
@@ -133,4 +161,157 @@ impl PlasticTable {
         let Self { first_target, target_span, row_offsets, targets, delays, .. } = self;
         Rows { first_target: *first_target, target_span: *target_span, row_offsets, targets, delays }.check()
     }
+}
+
+/// Synapses of a recording, their weights a state.
+///
+/// Weights and traces are f32, every operation rounded once in the order of [`Stdp`], so that all devices hold the same
+/// bits, whatever the order of a step's spikes. Values below 1e-30 are zero.
+#[derive(Debug, Clone)]
+pub struct PlasticSynapses {
+    name: String,
+    table: Option<Table>,
+}
+
+#[derive(Debug, Clone)]
+struct Table {
+    depress: stdp_depress::Params,
+    depress_args: stdp_depress::Args,
+    row_teams: Teams,
+    potentiate: stdp_potentiate::Params,
+    potentiate_args: stdp_potentiate::Args,
+    column_teams: Teams,
+    trace: stdp_trace::Params,
+    trace_args: stdp_trace::Args,
+}
+
+impl PlasticSynapses {
+    /// Takes the table's arrays into the recording; `dt` in ms. The name tells the states of several tables apart.
+    ///
+    /// # Errors
+    /// As [`PlasticTable::check`]; `InvalidArgument` for a step that is not positive, sources or targets outside the
+    /// bus, or a delay that its ring does not hold; `Unsupported` where an array exceeds what the device can bind.
+    pub fn new(rec: &mut Recording, bus: &Bus, name: impl Into<String>, table: PlasticTable, dt: f64) -> Result<Self> {
+        let name = name.into();
+        table.check()?;
+        if !(dt > 0.0 && dt.is_finite()) {
+            return Err(Error::invalid("dt", format!("{dt} ms; a positive time")));
+        }
+        let synapses = table.synapses();
+        if synapses == 0 {
+            return Ok(Self { name, table: None });
+        }
+        let (columns, column_synapses, column_sources) = table.columns();
+        let PlasticTable { first_source, first_target, target_span, row_offsets, targets, delays, stdp, .. } = table;
+        let rows = Rows { first_target, target_span, row_offsets: &row_offsets, targets: &targets, delays: &delays };
+        rows.fit(bus, first_source)?;
+        let rows = row_offsets.len() as u32 - 1;
+        let row_teams = Teams::new(rec.capabilities(), &row_offsets, bus.stride)?;
+        let column_teams = Teams::new(rec.capabilities(), &columns, bus.stride)?;
+        let rule = if stdp.rule == StdpRule::Multiplicative { MULTIPLICATIVE } else { 0 };
+        let row_form = row_teams.form() | form(bus, &targets, &delays) | rule;
+
+        let offsets = rec.constant_owned(format!("{name}: rows"), row_offsets)?;
+        let (Targets::U16(targets) | Targets::U32(targets)) = targets;
+        let targets = rec.constant_owned(format!("{name}: targets"), targets)?;
+        let delays = match delays {
+            Delays::Each(delays) => rec.constant_owned(format!("{name}: delays"), delays)?,
+            Delays::All(_) => offsets,
+        };
+        let columns = rec.constant_owned(format!("{name}: columns"), columns)?;
+        let column_synapses = rec.constant_owned(format!("{name}: synapses by target"), column_synapses)?;
+        let sources = rec.constant_owned(format!("{name}: sources by target"), column_sources)?;
+        let weights: Vec<f32> = table.weights.into_iter().map(flush).collect();
+        let weights = rec.state(format!("{name}: weights"), &weights)?;
+        let traces = rec.state(format!("{name}: traces"), &vec![0f32; (rows + target_span) as usize])?;
+
+        let (w_min, w_max) = (flush(stdp.w_min as f32), flush(stdp.w_max as f32));
+        let depress = stdp_depress::Params {
+            k: 0,
+            steps: bus.steps,
+            stride: bus.stride,
+            first_source,
+            rows,
+            first_target,
+            at_once: row_teams.at_once,
+            form: row_form,
+            scale: f32::from_bits(((table.exponent + 127) as u32) << 23),
+            a_minus: flush(stdp.a_minus as f32),
+            w_min,
+            w_max,
+        };
+        let (clock, spikes) = (bus.clock, bus.spikes);
+        let depress_args =
+            stdp_depress::Args { clock, spikes, offsets, targets, delays, weights, traces, ring: bus.ring };
+        let potentiate = stdp_potentiate::Params {
+            k: 0,
+            steps: bus.steps,
+            stride: bus.stride,
+            first_target,
+            columns: target_span,
+            at_once: column_teams.at_once,
+            form: column_teams.form() | rule,
+            a_plus: flush(stdp.a_plus as f32),
+            w_min,
+            w_max,
+        };
+        let potentiate_args = stdp_potentiate::Args {
+            clock,
+            spikes,
+            offsets: columns,
+            synapses: column_synapses,
+            sources,
+            weights,
+            traces,
+        };
+        let trace = stdp_trace::Params {
+            k: 0,
+            words: bus.stride / 32,
+            first_source,
+            sources: rows,
+            first_target,
+            targets: target_span,
+            decay_sources: flush((-dt / stdp.tau_plus).exp() as f32),
+            decay_targets: flush((-dt / stdp.tau_minus).exp() as f32),
+        };
+        let trace_args = stdp_trace::Args { clock, raster: bus.raster, traces };
+        let table =
+            Table { depress, depress_args, row_teams, potentiate, potentiate_args, column_teams, trace, trace_args };
+        Ok(Self { name, table: Some(table) })
+    }
+
+    /// Sends the spikes of the recording's step `k` through the synapses, and changes weights and traces.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a step that the recording does not have; as [`Recording::dispatch`].
+    pub fn step(&self, rec: &mut Recording, bus: &Bus, k: u32) -> Result<()> {
+        bus.has(k)?;
+        let Some(t) = &self.table else { return Ok(()) };
+        let (rows, columns) = (&t.row_teams, &t.column_teams);
+        let depress = stdp_depress::Params { k, ..t.depress };
+        rec.dispatch(stdp_depress::dispatch(depress, t.depress_args, rows.workgroups()).work(rows.work()))?;
+        let potentiate = stdp_potentiate::Params { k, ..t.potentiate };
+        let dispatch = stdp_potentiate::dispatch(potentiate, t.potentiate_args, columns.workgroups());
+        rec.dispatch(dispatch.work(columns.work()))?;
+        let traces = t.trace_args.traces.len();
+        let dispatch = stdp_trace::dispatch(stdp_trace::Params { k, ..t.trace }, t.trace_args, workgroups(traces, 64));
+        rec.dispatch(dispatch.work(4 * traces as u64))
+    }
+
+    /// The weights, one a synapse, in the order of the table; `None` without a synapse.
+    pub fn weights(&self) -> Option<Tensor<f32>> {
+        self.table.as_ref().map(|t| t.depress_args.weights)
+    }
+
+    /// What a checkpoint must hold, by names that stay: weights, and traces of sources, then targets, as bits.
+    pub fn states(&self) -> Vec<(String, Tensor<u32>)> {
+        let tensors =
+            self.table.iter().flat_map(|t| [("weights", t.depress_args.weights), ("traces", t.depress_args.traces)]);
+        tensors.filter_map(|(what, tensor)| Some((format!("{}: {what}", self.name), tensor.cast()?))).collect()
+    }
+}
+
+/// Zero below 1e-30, as in `shaders/shared/flush.wgsl`; never minus zero.
+fn flush(x: f32) -> f32 {
+    if x.abs() < 1e-30 { 0.0 } else { x }
 }

@@ -179,7 +179,7 @@ impl Rows<'_> {
             };
             if target >= self.target_span {
                 let (first, span) = (self.first_target, self.target_span);
-                return Some(format!("synapse {i} has target {first} + {target}; the table has {span} targets"));
+                return Some(format!("synapse {i} has target {first} + {target}, outside the table's {span} targets"));
             }
             if target < before {
                 return Some(format!("row {row} is not sorted by target at synapse {i}"));

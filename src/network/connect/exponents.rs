@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::tables::{Kind, Spec};
 use super::{Layout, Wire, atomics};
 use crate::network::{Distribution, Input, Network, Neuron};
+use crate::ops::PoissonTable;
 use crate::{Error, Result};
 
 /// The finest unit is 2^-FINEST.
@@ -36,8 +37,8 @@ pub(super) fn rescale(weight: i32, shift: u32) -> i32 {
 pub(super) fn scales(network: &Network, wires: &[Wire]) -> Vec<i32> {
     let mut largest = vec![0f64; network.populations.len()];
     for (wire, projection) in wires.iter().zip(&network.projections) {
-        let (low, high) = projection.weight.bounds();
-        if !wire.counts.is_empty() && low <= high {
+        let stdp = wire.plastic.map(|stdp| (stdp.w_min, stdp.w_max));
+        for (low, high) in std::iter::once(projection.weight.bounds()).chain(stdp).filter(|(low, high)| low <= high) {
             largest[wire.target] = largest[wire.target].max(low.abs()).max(high.abs());
         }
     }
@@ -48,9 +49,8 @@ pub(super) fn scales(network: &Network, wires: &[Wire]) -> Vec<i32> {
 /// 1 if all excitatory and inhibitory inputs may be added up.
 pub(super) fn planes(network: &Network) -> u32 {
     // Two draws from one distribution differ.
-    let same = |a: &Distribution, b: &Distribution| {
-        a == b && matches!(a, Distribution::Constant(_) | Distribution::Values(_))
-    };
+    let same =
+        |a: &Distribution, b: &Distribution| a == b && matches!(a, Distribution::Constant(_) | Distribution::Values(_));
     let driven = |name: &str| {
         network.projections.iter().any(|p| p.target == name)
             || network.inputs.iter().any(|i| matches!(i, Input::Poisson { target, .. } if target == name))
@@ -61,11 +61,6 @@ pub(super) fn planes(network: &Network) -> u32 {
         _ => false,
     });
     1 + u32::from(two)
-}
-
-/// The most events of a Poisson input that a step can have: the distribution is cut where less than 2^-32 is left.
-fn most_events(mean: f64) -> f64 {
-    (mean + 8.0 * mean.sqrt() + 16.0).ceil()
 }
 
 /// What arrives at each neuron if all its synapses are active at once.
@@ -106,11 +101,16 @@ impl Load {
         if scaled < 0.0 { -odd } else { odd }
     }
 
-    /// One synapse more.
-    pub fn add(&self, target: u32, weight: i32) {
-        let sums = if weight < 0 { &self.negative } else { &self.positive };
-        sums[target as usize].fetch_add(weight.unsigned_abs().into(), Ordering::Relaxed);
-        self.synapses[target as usize].fetch_add(1, Ordering::Relaxed);
+    /// One synapse more, whose weight is from `low`, at most 0, to `high`, at least 0.
+    pub fn add(&self, target: u32, low: i32, high: i32) {
+        let target = target as usize;
+        if low != 0 {
+            self.negative[target].fetch_add(low.unsigned_abs().into(), Ordering::Relaxed);
+        }
+        if high != 0 {
+            self.positive[target].fetch_add(high.unsigned_abs().into(), Ordering::Relaxed);
+        }
+        self.synapses[target].fetch_add(1, Ordering::Relaxed);
     }
 
     /// A delay that occurs.
@@ -147,7 +147,7 @@ impl Load {
                     && *target == population.name
                     && *weight != 0.0
                 {
-                    let events = most_events(rate * network.dt * 1e-3);
+                    let events = f64::from(PoissonTable::new(rate * network.dt * 1e-3)?.most());
                     poisson[usize::from(*weight < 0.0)] += events * weight.abs();
                     most = most.saturating_add(events as u32);
                     mean = mean.min(weight.abs());
@@ -156,8 +156,7 @@ impl Load {
             // Each weight may be rounded up by half a unit; f64 sums by far less than one part in 10^12.
             let bound = largest as f64 * unit + poisson[0].max(poisson[1]);
             let fits = |e: i32| (bound * power(e) + 0.5 * f64::from(most)) * (1.0 + 1e-12) <= f64::from(i32::MAX);
-            let individual =
-                |s: &Spec| s.kind == Kind::Each && s.wires.iter().any(|&w| wires[w].target == p);
+            let individual = |s: &Spec| s.kind == Kind::Each && s.wires.iter().any(|&w| wires[w].target == p);
             let finest = if specs.iter().any(individual) { FINEST.min(self.scales[p] - 2) } else { FINEST };
             exponents.push((COARSEST..=finest).rev().find(|&e| fits(e)).unwrap_or(COARSEST));
             means.push(mean);

@@ -196,9 +196,8 @@ impl Wire<'_> {
             Rule::FixedTotalNumber(_) if self.multapses => Ok(Ends::Drawn),
             Rule::FixedTotalNumber(_) => self.pairs(work).map(|(pairs, absent)| Ends::Pairs(pairs, absent)),
             Rule::FixedInDegree(k) => {
-                let (offsets, targets) = self.scatter(|place| {
-                    self.columns(*k, work, |source, target| place(source, target))
-                })?;
+                let (offsets, targets) =
+                    self.scatter(|place| self.columns(*k, work, |source, target| place(source, target)))?;
                 Ok(Ends::Targets(offsets, targets))
             }
             Rule::Edges(Edges { sources, .. }) => {

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use super::exponents::{Load, rescale};
 use super::rules::{Ends, Scratch};
-use super::{Draw, Layout, Wire, Work, zeroed};
-use crate::ops::{Delays, SynapseTable, Targets, Weights};
+use super::{Draw, Layout, Wire, Work, in_units, zeroed};
+use crate::ops::{Delays, PlasticTable, SynapseTable, Targets, Weights};
 use crate::random::{Purpose, Words, below, coarse_uniform, uniform};
 use crate::{Error, Result};
 
@@ -26,6 +26,14 @@ pub(super) enum Kind {
     Each,
     /// One a row.
     Row,
+    /// One a synapse, as an f32 by its bits: it changes.
+    Plastic,
+}
+
+/// A finished table.
+pub(super) enum Table {
+    Static(SynapseTable),
+    Plastic(PlasticTable),
 }
 
 /// What goes into one table, or into several that are cut from it.
@@ -47,7 +55,23 @@ fn steps(delay: f64, dt: f64) -> u8 {
 
 /// Puts as many projections as possible into one table: its targets lie within 16 bits, or are one population.
 pub(super) fn plan(wires: &[Wire], layout: &Layout, dt: f64) -> Vec<Spec> {
-    let mut ordered: Vec<usize> = (0..wires.len()).filter(|&w| wires[w].synapses() > 0).collect();
+    let spec = |kind, wires_of: Vec<usize>| {
+        let (first, last) = (wires_of.first()?, wires_of.last()?);
+        let first_target = layout.first[wires[*first].target];
+        let delays = wires_of.iter().map(|&w| match wires[w].delay {
+            Draw::Constant(delay) => Some(steps(delay, dt)),
+            _ => None,
+        });
+        Some(Spec {
+            kind,
+            first_target,
+            target_span: layout.range(wires[*last].target).end - first_target,
+            delay: delays.reduce(|a, b| if a == b { a } else { None }).flatten(),
+            wires: wires_of,
+        })
+    };
+    let there = (0..wires.len()).filter(|&w| wires[w].synapses() > 0);
+    let (plastic, mut ordered): (Vec<usize>, Vec<usize>) = there.partition(|&w| wires[w].plastic.is_some());
     ordered.sort_by_key(|&w| (wires[w].target, w));
     let mut specs = Vec::new();
     while let Some(&first) = ordered.first() {
@@ -65,22 +89,10 @@ pub(super) fn plan(wires: &[Wire], layout: &Layout, dt: f64) -> Vec<Spec> {
         let synapses = |wires_of: &[usize]| wires_of.iter().map(|&w| wires[w].synapses()).sum::<u64>();
         // A table of its own costs a dispatch at every step: not for a small part of the synapses.
         let parts = if synapses(&rows) < synapses(&each) / 4 { [group, vec![]] } else { [each, rows] };
-        for (wires_of, kind) in parts.into_iter().zip([Kind::Each, Kind::Row]) {
-            let (Some(&first), Some(&last)) = (wires_of.first(), wires_of.last()) else { continue };
-            let first_target = layout.first[wires[first].target];
-            let delays = wires_of.iter().map(|&w| match wires[w].delay {
-                Draw::Constant(delay) => Some(steps(delay, dt)),
-                _ => None,
-            });
-            specs.push(Spec {
-                kind,
-                first_target,
-                target_span: layout.range(wires[last].target).end - first_target,
-                delay: delays.reduce(|a, b| if a == b { a } else { None }).flatten(),
-                wires: wires_of,
-            });
-        }
+        specs
+            .extend(parts.into_iter().zip([Kind::Each, Kind::Row]).filter_map(|(wires_of, kind)| spec(kind, wires_of)));
     }
+    specs.extend(plastic.into_iter().filter_map(|w| spec(Kind::Plastic, vec![w])));
     specs
 }
 
@@ -102,7 +114,7 @@ pub(super) fn cut(spec: &Spec, wires: &[Wire], layout: &Layout, most: u64) -> Re
         lengths[first..].iter_mut().zip(&wires[w].counts).for_each(|(sum, &n)| *sum += u64::from(n));
     }
     let wide = spec.target_span > NARROW;
-    let largest = if wide || spec.kind == Kind::Each { 4 } else { 2 };
+    let largest = if wide || spec.kind != Kind::Row { 4 } else { 2 };
     // Whole words.
     let (rows, synapses) = ((most / 4).saturating_sub(1), (most / 4 * 4 / largest).min(u32::MAX.into()));
     let mut cuts: Vec<(Range<usize>, u64)> = Vec::new();
@@ -115,7 +127,7 @@ pub(super) fn cut(spec: &Spec, wires: &[Wire], layout: &Layout, most: u64) -> Re
             });
         }
         match cuts.last_mut() {
-            Some((range, sum)) if *sum + n <= synapses && (row - range.start) as u64 < rows => {
+            Some((range, sum)) if *sum + n <= synapses && ((row - range.start) as u64) < rows => {
                 range.end = row + 1;
                 *sum += n;
             }
@@ -133,7 +145,7 @@ pub(super) fn cut(spec: &Spec, wires: &[Wire], layout: &Layout, most: u64) -> Re
             first_source: rows.start as u32,
             row_offsets,
             targets: zeroed(if wide { n } else { n.div_ceil(2) }, "synapses")?,
-            weights: zeroed(if spec.kind == Kind::Each { n } else { 0 }, "synapses")?,
+            weights: zeroed(if spec.kind == Kind::Row { 0 } else { n }, "synapses")?,
             delays: zeroed(if spec.delay.is_some() { 0 } else { n.div_ceil(4) }, "synapses")?,
         })
     };
@@ -205,54 +217,67 @@ impl Builder {
         blocks
     }
 
+    /// The projection of a table of plastic synapses.
+    pub fn projection(&self) -> Option<usize> {
+        self.spec.wires.first().copied()
+    }
+
     /// The table, with weights in the units of the populations that they reach.
-    pub fn finish(self, wires: &[Wire], layout: &Layout, load: &Load, exponents: &[i32]) -> SynapseTable {
+    pub fn finish(self, wires: &[Wire], layout: &Layout, load: &Load, exponents: &[i32]) -> Table {
         let Self { spec, first_source, row_offsets, targets, mut weights, delays } = self;
-        let mut weights_of_rows = vec![0; row_offsets.len() - 1];
-        // Bits that are too many, for each target.
-        let mut shifts = vec![0u32; spec.target_span as usize];
-        for &w in &spec.wires {
-            let wire = &wires[w];
-            if let Kind::Row = spec.kind
-                && let Draw::Constant(weight) = wire.weight
-            {
-                let weight = (weight * super::exponents::power(exponents[wire.target])).round() as i32;
-                for (source, _) in wire.counts.iter().enumerate().filter(|(_, n)| **n > 0) {
-                    let row = (layout.first[wire.source] as usize + source).wrapping_sub(first_source as usize);
-                    if let Some(row) = weights_of_rows.get_mut(row) {
-                        *row = weight;
+        let Spec { kind, wires: wires_of, first_target, target_span, delay } = spec;
+        let delays = delay.map_or(Delays::Each(delays), |delay| Delays::All(delay.into()));
+        let weights = match kind {
+            Kind::Each => {
+                // Bits that are too many, for each target.
+                let mut shifts = vec![0u32; target_span as usize];
+                for target in wires_of.iter().map(|&w| wires[w].target) {
+                    let Range { start, end } = layout.range(target);
+                    let shift = load.scale(target) - exponents[target];
+                    shifts[(start - first_target) as usize..(end - first_target) as usize].fill(shift as u32);
+                }
+                if target_span > NARROW {
+                    weights.par_iter_mut().zip(&targets).for_each(|(w, t)| *w = rescale(*w, shifts[*t as usize]));
+                } else {
+                    let narrow: &[u16] = bytemuck::cast_slice(&targets);
+                    weights.par_iter_mut().zip(narrow).for_each(|(w, t)| *w = rescale(*w, shifts[*t as usize]));
+                }
+                Weights::Each(weights)
+            }
+            Kind::Row => {
+                let mut rows = vec![0; row_offsets.len() - 1];
+                for wire in wires_of.iter().map(|&w| &wires[w]) {
+                    let Draw::Constant(weight) = wire.weight else { continue };
+                    let weight = in_units(weight, exponents[wire.target]);
+                    for source in (0..wire.sources).filter(|&s| wire.counts[s as usize] > 0) {
+                        // Other rows are in another part of a table that was cut.
+                        let row = (layout.first[wire.source] + source).wrapping_sub(first_source);
+                        if let Some(row) = rows.get_mut(row as usize) {
+                            *row = weight;
+                        }
                     }
                 }
+                Weights::Row(rows)
             }
-            if let Kind::Each = spec.kind {
-                let targets = layout.range(wire.target);
-                let range = (targets.start - spec.first_target) as usize..(targets.end - spec.first_target) as usize;
-                shifts[range].fill((load.scale(wire.target) - exponents[wire.target]) as u32);
-            }
-        }
-        let targets = if spec.target_span > NARROW {
-            weights.par_iter_mut().zip(&targets).for_each(|(w, t)| *w = rescale(*w, shifts[*t as usize]));
-            Targets::U32(targets)
-        } else {
-            let narrow: &[u16] = bytemuck::cast_slice(&targets);
-            weights.par_iter_mut().zip(narrow).for_each(|(w, t)| *w = rescale(*w, shifts[*t as usize]));
-            Targets::U16(targets)
+            Kind::Plastic => Weights::Each(weights),
         };
-        SynapseTable {
-            first_source,
-            first_target: spec.first_target,
-            target_span: spec.target_span,
-            row_offsets,
-            targets,
-            weights: match spec.kind {
-                Kind::Each => Weights::Each(weights),
-                Kind::Row => Weights::Row(weights_of_rows),
-            },
-            delays: match spec.delay {
-                Some(delay) => Delays::All(delay.into()),
-                None => Delays::Each(delays),
-            },
+        let targets = if target_span > NARROW { Targets::U32(targets) } else { Targets::U16(targets) };
+        if let (Weights::Each(weights), [wire]) = (&weights, &wires_of[..])
+            && let Some(stdp) = wires[*wire].plastic
+        {
+            return Table::Plastic(PlasticTable {
+                first_source,
+                first_target,
+                target_span,
+                row_offsets,
+                targets,
+                delays,
+                weights: weights.iter().map(|&w| f32::from_bits(w as u32)).collect(),
+                exponent: exponents[wires[*wire].target],
+                stdp: stdp.clone(),
+            });
         }
+        Table::Static(SynapseTable { first_source, first_target, target_span, row_offsets, targets, weights, delays })
     }
 }
 
@@ -350,10 +375,16 @@ impl Maker<'_> {
                     continue;
                 }
                 keys.sort_unstable();
-                let row_weight = match (self.spec.kind, wire.weight) {
-                    (Kind::Row, Draw::Constant(weight)) => Some(self.load.provisional(wire.target, weight)),
+                // What these synapses can at most add up to, where it is not their weight.
+                let bounds = match (self.spec.kind, wire.weight, wire.plastic) {
+                    (Kind::Row, Draw::Constant(weight), _) => Some((weight, weight)),
+                    (_, _, Some(stdp)) => Some((stdp.w_min, stdp.w_max)),
                     _ => None,
                 };
+                let bounds = bounds.map(|(low, high)| {
+                    let unit = |w: f64| self.load.provisional(wire.target, w);
+                    (unit(low.min(0.0)), unit(high.max(0.0)))
+                });
                 for key in keys.drain(..) {
                     let (target, delay, weight) = key.parts();
                     match &mut block.targets {
@@ -366,7 +397,8 @@ impl Maker<'_> {
                     if let Some(slot) = block.weights.get_mut(at) {
                         *slot = weight;
                     }
-                    self.load.add(self.spec.first_target + target, row_weight.unwrap_or(weight));
+                    let (low, high) = bounds.unwrap_or((weight.min(0), weight.max(0)));
+                    self.load.add(self.spec.first_target + target, low, high);
                     longest = longest.max(delay);
                     at += 1;
                 }
@@ -397,15 +429,16 @@ impl Maker<'_> {
                 false => scratch.ends[i as usize],
             };
             let delay = wire.delay.value(number as usize, |attempt| coarse_uniform(again(attempt)[2]));
+            let weight = || {
+                wire.weight.value(number as usize, |attempt| {
+                    let [_, low, _, high] = again(attempt);
+                    uniform(low, high)
+                })
+            };
             let weight = match self.spec.kind {
                 Kind::Row => 0,
-                Kind::Each => {
-                    let weight = wire.weight.value(number as usize, |attempt| {
-                        let [_, low, _, high] = again(attempt);
-                        uniform(low, high)
-                    });
-                    self.load.provisional(wire.target, weight)
-                }
+                Kind::Each => self.load.provisional(wire.target, weight()),
+                Kind::Plastic => (weight() as f32).to_bits() as i32,
             };
             keys.push(K::new(first_target + target, steps(delay, self.dt), weight));
         }

@@ -1,0 +1,39 @@
+//! Twin of `shaders/philox.wgsl`, and the rounds of Philox on many counters at once.
+
+use rayon::prelude::*;
+
+use crate::kernel::philox::{Host, Params};
+use crate::random::philox4x32;
+
+/// Blocks for which a task is worth its cost.
+const TASK: usize = 1 << 12;
+
+/// Ten rounds of each of `L` counters. Words are the low halves of elements, whose high halves do not matter: so do
+/// the vector units multiply.
+#[inline(always)]
+pub(super) fn rounds<const L: usize>(words: &mut [[u64; L]; 4], mut key: [u32; 2]) {
+    const LOW: u64 = 0xffff_ffff;
+    let [a, b, c, d] = words;
+    for _ in 0..10 {
+        let (k0, k1) = (u64::from(key[0]), u64::from(key[1]));
+        for i in 0..L {
+            let p0 = (a[i] & LOW) * 0xD251_1F53;
+            let p1 = (c[i] & LOW) * 0xCD9E_8D57;
+            a[i] = p1 >> 32 ^ b[i] ^ k0;
+            b[i] = p1;
+            c[i] = p0 >> 32 ^ d[i] ^ k1;
+            d[i] = p0;
+        }
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+}
+
+pub(super) fn run(p: &Params, a: Host<'_>) {
+    let n = p.n as usize;
+    let key = [p.key_low, p.key_high];
+    a.y[..n].par_chunks_mut(TASK).zip(a.counters[..n].par_chunks(TASK)).for_each(|(y, counters)| {
+        for (y, counter) in y.iter_mut().zip(counters) {
+            *y = philox4x32(*counter, key);
+        }
+    });
+}
