@@ -52,6 +52,8 @@ pub struct SimulationPlan {
     pub neurons: u64,
     /// Synapses of all projections.
     pub synapses: u64,
+    /// Synapses of each projection.
+    pub synapses_of: Vec<u64>,
     /// Bytes on the device by part.
     pub parts: Vec<(String, u64)>,
     /// Bytes on the device in all.
@@ -230,7 +232,17 @@ fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>)
     }?;
     let fingerprint = fingerprint(network, &built)?;
     let synapses = built.synapses();
-    let Connectivity { layout, tables, plastic: plastic_tables, plastic_of, exponents, planes, max_delay, .. } = built;
+    let Connectivity {
+        layout,
+        tables,
+        plastic: plastic_tables,
+        plastic_of,
+        exponents,
+        planes,
+        max_delay,
+        synapses_of,
+        ..
+    } = built;
     let dt = network.dt;
 
     let poisson: Vec<(usize, &Input)> =
@@ -349,7 +361,7 @@ fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>)
     }
     let (parts, planned_bytes) = parts.bytes(&rec);
     let neuron_count = layout.size.iter().map(|&n| u64::from(n)).sum();
-    let plan = SimulationPlan { neurons: neuron_count, synapses, parts, planned_bytes };
+    let plan = SimulationPlan { neurons: neuron_count, synapses, synapses_of, parts, planned_bytes };
     Ok(Assembly { recording: rec, layout, plan, fingerprint, bus, neurons, plastic, states, probes, switches })
 }
 
