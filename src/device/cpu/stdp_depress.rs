@@ -43,13 +43,24 @@ fn through<T: Targets, D: Delays>(
         let (scale, a_minus, w_min, w_max) = (p.scale, p.a_minus, p.w_min, p.w_max);
         // SAFETY: a synapse is in one row and has one target, so that one thread has it.
         let weights = unsafe { all.part(synapses.start, synapses.len()) };
-        for (s, weight) in synapses.zip(weights) {
-            // SAFETY: synapses are below `n`.
-            let (to, delay, w) = unsafe { (targets.at(s), delays.at(s), *weight) };
-            // SAFETY: each thread has targets of its own.
-            unsafe { ring.add(delay, to, floor(w * scale + 0.5)) };
+        // First what the processor does on several synapses at once, then the sums one by one.
+        let mut units = [0; BLOCK];
+        for (units, w) in units.iter_mut().zip(weights.iter()) {
+            *units = floor(w * scale + 0.5);
+        }
+        let mut falls = [0.0; BLOCK];
+        for ((s, fall), units) in synapses.zip(&mut falls).zip(units) {
+            // SAFETY: synapses are below `n`; each thread has targets of its own.
+            unsafe {
+                let to = targets.at(s);
+                *fall = traces[to];
+                ring.add(delays.at(s), to, units);
+            }
+        }
+        for (weight, y) in weights.iter_mut().zip(falls) {
+            let w = *weight;
             let reach = if multiplicative { flush(a_minus * flush(w - w_min)) } else { a_minus };
-            *weight = flush(w - flush(reach * traces[to])).max(w_min).min(w_max);
+            *weight = flush(w - flush(reach * y)).max(w_min).min(w_max);
         }
     });
 }
@@ -57,6 +68,9 @@ fn through<T: Targets, D: Delays>(
 /// The baseline has no instruction that rounds down.
 #[inline(always)]
 fn floor(x: f32) -> i32 {
-    let towards_zero = x as i32;
+    // Weights in their bounds stay in range; the limits hold for whatever a caller has put into the state.
+    let x = x.max(-2_147_483_648.0).min(2_147_483_520.0);
+    // SAFETY: in range, and a number: the larger of NaN and a number is the number.
+    let towards_zero: i32 = unsafe { x.to_int_unchecked() };
     towards_zero - i32::from(towards_zero as f32 > x)
 }
