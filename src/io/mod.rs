@@ -1,4 +1,4 @@
-//! Files: HDF5, NPY, NPZ, NIR.
+//! Files: HDF5, NPY, NPZ, NIR, SONATA.
 
 mod atomic;
 mod fingerprint;
@@ -6,6 +6,7 @@ pub mod hdf5;
 pub mod nir;
 pub mod npy;
 pub mod npz;
+pub mod sonata;
 
 pub use atomic::{same_file, write_atomically, write_target};
 pub use fingerprint::Fingerprint;

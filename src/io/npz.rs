@@ -115,6 +115,17 @@ impl Number for i64 {
     }
 }
 
+/// From integers.
+impl Number for u32 {
+    const NAME: &'static str = "uint32";
+    fn of(scalar: Scalar) -> Option<Self> {
+        match scalar {
+            Scalar::Integer(v) => v.try_into().ok(),
+            _ => None,
+        }
+    }
+}
+
 /// From bool, and from integers that are 0 or 1.
 impl Number for bool {
     const NAME: &'static str = "bool";

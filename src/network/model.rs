@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Distribution;
-use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp};
+use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, NeuronVariable, Stdp};
 use crate::{Error, Result};
 
 /// A network: what is simulated, as plain data.
@@ -240,4 +240,15 @@ pub enum Variable {
     Inhibitory,
     /// Rise of the threshold (mV) or recovery variable.
     Recovery,
+}
+
+impl From<Variable> for NeuronVariable {
+    fn from(variable: Variable) -> Self {
+        match variable {
+            Variable::V => Self::V,
+            Variable::Excitatory => Self::Excitatory,
+            Variable::Inhibitory => Self::Inhibitory,
+            Variable::Recovery => Self::Recovery,
+        }
+    }
 }

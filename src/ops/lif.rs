@@ -78,7 +78,15 @@ impl From<&[f32]> for PerNeuron {
 }
 
 impl PerNeuron {
-    pub(super) fn at(&self, i: usize) -> f64 {
+    pub(super) fn map(&self, f: impl Fn(f64) -> f64) -> Self {
+        match self {
+            Self::Shared(v) => Self::Shared(f(*v)),
+            Self::Each(v) => Self::Each(v.iter().map(|v| f(*v)).collect()),
+        }
+    }
+
+    /// The value of neuron `i`.
+    pub fn at(&self, i: usize) -> f64 {
         match self {
             Self::Shared(v) => *v,
             Self::Each(v) => v[i],

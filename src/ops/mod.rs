@@ -16,9 +16,9 @@ mod kde;
 mod kde_grid;
 pub mod lif;
 mod neurons;
-mod propagate;
 mod poisson;
 mod probe;
+mod propagate;
 mod reduce;
 mod spectral_weight;
 mod stdp;
@@ -43,13 +43,13 @@ pub use fill::fill;
 pub use gemm::{Gemm, gemm};
 pub use kde::{KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, KdeMassInputs, KdeModel, KdeRows};
 pub use kde_grid::GridSpec;
-pub use propagate::Synapses;
-pub use poisson::{MAX_POISSON_MEAN, PoissonInput, PoissonTable, philox, poisson_drive};
-pub use probe::StateProbe;
 pub use neurons::{
     IafCondExp, IafPscDelta, IafPscExp, Izhikevich, NeuronModel, NeuronPopulation, NeuronVariable, Neurons, Rewrite,
     StateAt,
 };
+pub use poisson::{MAX_POISSON_MEAN, PoissonInput, PoissonTable, philox, poisson_drive};
+pub use probe::StateProbe;
+pub use propagate::Synapses;
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};
 pub use spectral_weight::{Bins, Weight, spectral_weight};
 pub use stdp::{PlasticSynapses, PlasticTable, Stdp, StdpRule};

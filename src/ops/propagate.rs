@@ -42,7 +42,7 @@ struct Table {
 }
 
 impl Synapses {
-    /// Takes the table's arrays as constants of the recording.
+    /// Takes the table's arrays, without a copy, as constants of the recording.
     ///
     /// # Errors
     /// As [`SynapseTable::check`]; `InvalidArgument` for sources or targets outside the bus, or a delay that its ring
@@ -58,16 +58,16 @@ impl Synapses {
         let teams = Teams::new(rec.capabilities(), &row_offsets, bus.stride)?;
         let mut form = teams.form() | form(bus, &targets, &delays);
         let rows = row_offsets.len() as u32 - 1;
-        let offsets = rec.constant("synapse rows", &row_offsets)?;
+        let offsets = rec.constant_owned("synapse rows", row_offsets)?;
         let (Targets::U16(targets) | Targets::U32(targets)) = targets;
-        let targets = rec.constant("synapse targets", &targets)?;
+        let targets = rec.constant_owned("synapse targets", targets)?;
         if matches!(weights, Weights::Row(_)) {
             form |= WEIGHT_A_ROW;
         }
         let (Weights::Each(weights) | Weights::Row(weights)) = weights;
-        let weights = rec.constant("synapse weights", &weights)?;
+        let weights = rec.constant_owned("synapse weights", weights)?;
         let delays = match delays {
-            Delays::Each(delays) => rec.constant("synapse delays", &delays)?,
+            Delays::Each(delays) => rec.constant_owned("synapse delays", delays)?,
             Delays::All(_) => offsets,
         };
         let table = Table { first_source, rows, first_target, offsets, targets, weights, delays, teams, form };

@@ -211,16 +211,16 @@ impl PlasticSynapses {
         let rule = if stdp.rule == StdpRule::Multiplicative { MULTIPLICATIVE } else { 0 };
         let row_form = row_teams.form() | form(bus, &targets, &delays) | rule;
 
-        let offsets = rec.constant(format!("{name}: rows"), &row_offsets)?;
+        let offsets = rec.constant_owned(format!("{name}: rows"), row_offsets)?;
         let (Targets::U16(targets) | Targets::U32(targets)) = targets;
-        let targets = rec.constant(format!("{name}: targets"), &targets)?;
+        let targets = rec.constant_owned(format!("{name}: targets"), targets)?;
         let delays = match delays {
-            Delays::Each(delays) => rec.constant(format!("{name}: delays"), &delays)?,
+            Delays::Each(delays) => rec.constant_owned(format!("{name}: delays"), delays)?,
             Delays::All(_) => offsets,
         };
-        let columns = rec.constant(format!("{name}: columns"), &columns)?;
-        let column_synapses = rec.constant(format!("{name}: synapses by target"), &column_synapses)?;
-        let sources = rec.constant(format!("{name}: sources by target"), &column_sources)?;
+        let columns = rec.constant_owned(format!("{name}: columns"), columns)?;
+        let column_synapses = rec.constant_owned(format!("{name}: synapses by target"), column_synapses)?;
+        let sources = rec.constant_owned(format!("{name}: sources by target"), column_sources)?;
         let weights: Vec<f32> = table.weights.into_iter().map(flush).collect();
         let weights = rec.state(format!("{name}: weights"), &weights)?;
         let traces = rec.state(format!("{name}: traces"), &vec![0f32; (rows + target_span) as usize])?;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 mod data;
+pub mod network;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock};

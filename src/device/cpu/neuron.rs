@@ -13,7 +13,7 @@ pub(super) const TILE: usize = 256;
 /// Tiles (about 20 us of work) for which a thread is worth waking.
 const TILES_A_THREAD: usize = 128;
 /// A state below this is zero, as `settle` has it.
-const FLOOR: f32 = 1e-15;
+pub(super) const FLOOR: f32 = 1e-15;
 
 /// `Params`, which is the same for all neuron kernels.
 #[derive(Clone, Copy)]
@@ -37,7 +37,6 @@ pub(super) struct Job<'a> {
     /// The step of the network.
     pub step: u32,
     /// The low and the high word of the seed.
-    #[allow(dead_code, reason = "for kernels that draw")]
     pub seed: [u32; 2],
     pub table: &'a [u32],
     /// Rows of the state.
@@ -223,7 +222,6 @@ impl Tile<'_> {
     }
 
     /// Where in the table the population's lists begin.
-    #[allow(dead_code, reason = "for kernels with lists")]
     pub(super) fn lists(&self) -> usize {
         self.population[1] as usize
     }

@@ -87,6 +87,8 @@ pub struct Connectivity {
     pub tables: Vec<SynapseTable>,
     /// Those whose weights change; those of a projection in one table, or in several where that would be too large.
     pub plastic: Vec<PlasticTable>,
+    /// The projection of each of these.
+    pub plastic_of: Vec<usize>,
     /// Of each population, so that inputs are in units of `2^-exponent`: as fine as the largest sum of inputs that its
     /// synapses and Poisson inputs can give in one step allows, at most 24.
     pub exponents: Vec<i32>,
@@ -169,6 +171,11 @@ impl Work<'_> {
     }
 }
 
+/// A weight in whole units of `2^-exponent`, to the nearest.
+pub(super) fn in_units(weight: f64, exponent: i32) -> i32 {
+    (weight * exponents::power(exponent)).round() as i32
+}
+
 /// `n` zeros, or `OutOfMemory`.
 fn zeroed<T: Default + Clone>(n: usize, what: &str) -> Result<Vec<T>> {
     let mut memory = Vec::new();
@@ -191,9 +198,10 @@ impl Connectivity {
     /// Makes the synapses of a network, on the current pool of threads; the same for a seed on every machine.
     ///
     /// # Errors
-    /// `InvalidArgument` for what [`Network::check`] finds and for weights that are too unequal for whole units;
-    /// `Unsupported` where the synapses of a single neuron exceed `max_tensor_bytes`; `OutOfMemory`; `Cancelled`.
+    /// `File` for edges that cannot be read; `InvalidArgument` for what [`Network::check`] finds and for weights that are
+    /// too unequal for whole units; `Unsupported` where the synapses of a single neuron exceed `max_tensor_bytes`; `OutOfMemory`; `Cancelled`.
     pub fn build(network: &Network, options: &BuildOptions<'_>) -> Result<Self> {
+        let network = &*network.with_files()?;
         network.check()?;
         let layout = Layout::new(network.populations.iter().map(|p| p.size))?;
         let mut work = Work { options, seed: network.seed, done: AtomicU64::new(0), total: 0 };
@@ -221,16 +229,21 @@ impl Connectivity {
             tables::fill(&mut builders, source, &wires, &ready, &layout, network.dt, &load, &work)?;
         }
         let exponents = load.exponents(network, &wires, &specs)?;
-        let (mut tables, mut plastic) = (Vec::new(), Vec::new());
+        let (mut tables, mut plastic, mut plastic_of) = (Vec::new(), Vec::new(), Vec::new());
         for builder in builders {
+            let projection = builder.projection();
             match builder.finish(&wires, &layout, &load, &exponents) {
                 tables::Table::Static(table) => tables.push(table),
-                tables::Table::Plastic(table) => plastic.push(table),
+                tables::Table::Plastic(table) => {
+                    plastic.push(table);
+                    plastic_of.extend(projection);
+                }
             }
         }
         Ok(Self {
             tables,
             plastic,
+            plastic_of,
             exponents,
             planes: exponents::planes(network),
             max_delay: load.max_delay(),

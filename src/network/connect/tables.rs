@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::exponents::{Load, power, rescale};
+use super::exponents::{Load, rescale};
 use super::rules::{Ends, Scratch};
-use super::{Draw, Layout, Wire, Work, zeroed};
+use super::{Draw, Layout, Wire, Work, in_units, zeroed};
 use crate::ops::{Delays, PlasticTable, SynapseTable, Targets, Weights};
 use crate::random::{Purpose, Words, below, coarse_uniform, uniform};
 use crate::{Error, Result};
@@ -217,6 +217,11 @@ impl Builder {
         blocks
     }
 
+    /// The projection of a table of plastic synapses.
+    pub fn projection(&self) -> Option<usize> {
+        self.spec.wires.first().copied()
+    }
+
     /// The table, with weights in the units of the populations that they reach.
     pub fn finish(self, wires: &[Wire], layout: &Layout, load: &Load, exponents: &[i32]) -> Table {
         let Self { spec, first_source, row_offsets, targets, mut weights, delays } = self;
@@ -243,7 +248,7 @@ impl Builder {
                 let mut rows = vec![0; row_offsets.len() - 1];
                 for wire in wires_of.iter().map(|&w| &wires[w]) {
                     let Draw::Constant(weight) = wire.weight else { continue };
-                    let weight = (weight * power(exponents[wire.target])).round() as i32;
+                    let weight = in_units(weight, exponents[wire.target]);
                     for source in (0..wire.sources).filter(|&s| wire.counts[s as usize] > 0) {
                         // Other rows are in another part of a table that was cut.
                         let row = (layout.first[wire.source] + source).wrapping_sub(first_source);

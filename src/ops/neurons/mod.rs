@@ -39,9 +39,12 @@
 //! variable is which row.
 
 mod exact;
+mod iaf_cond_exp;
 mod iaf_psc_delta;
 mod iaf_psc_exp;
+mod izhikevich;
 mod models;
+mod sources;
 
 use std::ops::Range;
 
@@ -73,6 +76,22 @@ pub enum NeuronModel {
     IafPscExp(IafPscExp<PerNeuron>),
     /// Leaky integrate-and-fire whose membrane jumps with each input.
     IafPscDelta(IafPscDelta<PerNeuron>),
+    /// Leaky integrate-and-fire, exponential synaptic conductances.
+    IafCondExp(IafCondExp<PerNeuron>),
+    /// Izhikevich's quadratic neuron.
+    Izhikevich(Izhikevich<PerNeuron>),
+    /// Fires at random: in each step with probability `1 − exp(−rate·dt)`, to 2⁻³².
+    PoissonSource {
+        /// Spikes/s.
+        rate: f64,
+        /// The number of its random numbers' stream: sources of one network with different numbers are independent.
+        stream: u32,
+    },
+    /// Fires when told to.
+    SpikeSource {
+        /// For each neuron the steps of the network in which it fires, ascending; from 0 to 2³² − 2.
+        steps: Vec<Vec<u32>>,
+    },
 }
 
 /// Neurons of one model.
@@ -243,6 +262,10 @@ macro_rules! kinds {
 kinds! {
     IafPscExp => iaf_psc_exp,
     IafPscDelta => iaf_psc_delta,
+    IafCondExp => iaf_cond_exp,
+    Izhikevich => izhikevich,
+    PoissonSource => poisson_source,
+    SpikeSource => spike_source,
 }
 
 impl NeuronPopulation {
@@ -250,6 +273,10 @@ impl NeuronPopulation {
         match &self.model {
             NeuronModel::IafPscExp(model) => iaf_psc_exp::describe(model, self, setting),
             NeuronModel::IafPscDelta(model) => iaf_psc_delta::describe(model, self, setting),
+            NeuronModel::IafCondExp(model) => iaf_cond_exp::describe(model, self, setting),
+            NeuronModel::Izhikevich(model) => izhikevich::describe(model, self, setting),
+            NeuronModel::PoissonSource { rate, stream } => sources::poisson(*rate, *stream, self, setting),
+            NeuronModel::SpikeSource { steps } => sources::listed(steps, self),
         }
     }
 
@@ -257,7 +284,7 @@ impl NeuronPopulation {
     fn options(&self) -> u32 {
         match &self.model {
             NeuronModel::IafPscExp(model) => iaf_psc_exp::options(model),
-            NeuronModel::IafPscDelta(_) => 0,
+            _ => 0,
         }
     }
 
@@ -269,6 +296,9 @@ impl NeuronPopulation {
         match &self.model {
             NeuronModel::IafPscExp(model) => iaf_psc_exp::row(model, variable, setting),
             NeuronModel::IafPscDelta(model) => iaf_psc_delta::row(model, variable),
+            NeuronModel::IafCondExp(model) => iaf_cond_exp::row(model, variable),
+            NeuronModel::Izhikevich(model) => izhikevich::row(model, variable),
+            NeuronModel::PoissonSource { .. } | NeuronModel::SpikeSource { .. } => None,
         }
     }
 

@@ -90,7 +90,8 @@ model! {
 
 model! {
     /// Leaky integrate-and-fire neurons with exponentially decaying synaptic conductances: conductances decay exactly,
-    /// the membrane follows them by exponential Euler, with conductances held over a step.
+    /// the membrane follows them by an exponential method of fourth order, in the order of operations of NEST's
+    /// iaf_cond_exp.
     ///
     /// By default the neuron of the conductance-based network of Vogels & Abbott, J. Neurosci. 25 (2005), with the
     /// parameters of Brette et al., J. Comput. Neurosci. 23 (2007).
