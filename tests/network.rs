@@ -311,10 +311,10 @@ fn delays_autapses_and_multapses_arrive_when_and_as_often_as_they_should() {
             Projection {
                 source: "given".into(),
                 target: "delta".into(),
-                // 25 mV at once, twice 12.5 mV, and 12.5 mV twice at different times.
+                // 25 mV, twice 10.5 mV at once, and 10.5 mV twice at different times, which is not enough.
                 rule: Rule::Edges(Edges { sources: vec![0; 5], targets: vec![0, 1, 1, 2, 2] }),
-                weight: vec![25.0, 12.5, 12.5, 12.5, 12.5].into(),
-                delay: vec![25.5, 0.1, 0.1, 0.1, 9.0].into(),
+                weight: vec![25.0, 10.5, 10.5, 10.5, 10.5].into(),
+                delay: vec![25.5, 0.1, 0.1, 0.1, 20.0].into(),
                 autapses: true,
                 multapses: true,
                 plasticity: None,
