@@ -401,16 +401,29 @@ fn from_nest(name: &str) -> (Network, Vec<Vec<u64>>) {
     let connections = case["connections"].as_array().unwrap().iter();
     let connections = connections.map(|c| (number(&c[0]) as u32, number(&c[1]) as u32, number(&c[2]), number(&c[3])));
     let inputs = case["inputs"].as_array().unwrap();
-    let trains = inputs.iter().map(|i| stamps(&i["steps"]).iter().map(|&n| 0.1 * n as f64).collect()).collect();
-    let from_outside = inputs.iter().enumerate().map(|(i, input)| {
-        (i as u32, number(&input["target"]) as u32, number(&input["weight"]), number(&input["delay_steps"]))
-    });
+    // A train may have several spikes in a step; a source has one: the n-th of a step is that of the train's n-th source.
+    let (mut trains, mut from_outside) = (Vec::new(), Vec::new());
+    for input in inputs {
+        let steps = stamps(&input["steps"]);
+        for copy in 0..3 {
+            let nth = |i: &usize| (0..*i).rev().take_while(|k| steps[*k] == steps[*i]).count() == copy;
+            let times: Vec<f64> = (0..steps.len()).filter(nth).map(|i| 0.1 * steps[i] as f64).collect();
+            let source = trains.len() as u32;
+            trains.push(times);
+            from_outside.push((
+                source,
+                number(&input["target"]) as u32,
+                number(&input["weight"]),
+                number(&input["delay_steps"]),
+            ));
+        }
+    }
     let network = Network {
         populations: vec![
             population("neurons", size, neuron, Some(each("V_m"))),
-            population("outside", inputs.len() as u32, Neuron::SpikeSource { times: trains }, None),
+            population("outside", trains.len() as u32, Neuron::SpikeSource { times: trains }, None),
         ],
-        projections: vec![project("neurons", connections.collect()), project("outside", from_outside.collect())],
+        projections: vec![project("neurons", connections.collect()), project("outside", from_outside)],
         ..Network::default()
     };
     (network, case["spike_steps"].as_array().unwrap().iter().map(stamps).collect())
