@@ -264,6 +264,13 @@ fn memory_is_planned_to_the_byte_and_bounded() -> Result<()> {
         let refused = Simulation::new(&Device::open(&tight)?, &network, &SimulationOptions::default()).map(drop);
         assert!(matches!(refused, Err(Error::OverBudget { .. })), "{refused:?}");
     }
+    // The full network is refused before it is built.
+    let full = microcircuit(&MicrocircuitOptions::default())?;
+    let tight = DeviceOptions { memory_budget: Some(1 << 30), ..DeviceOptions::new(Choice::Cpu) };
+    let started = std::time::Instant::now();
+    let refused = Simulation::new(&Device::open(&tight)?, &full, &SimulationOptions::default()).map(drop);
+    assert!(matches!(refused, Err(Error::OverBudget { needed, .. }) if needed > 2_000_000_000), "{refused:?}");
+    assert!(started.elapsed().as_secs() < 5);
     let enough = DeviceOptions { memory_budget: Some(plan.planned_bytes), ..DeviceOptions::new(Choice::Cpu) };
     Simulation::new(&Device::open(&enough)?, &network, &SimulationOptions::default()).map(drop)
 }
