@@ -100,3 +100,53 @@ pub(super) fn membrane(initial: Option<&PerNeuron>, v_rest: &PerNeuron, size: us
 pub(super) fn is_each(parameter: &PerNeuron) -> bool {
     matches!(parameter, PerNeuron::Each(_))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value([high, low]: [u32; 2]) -> f64 {
+        f64::from(f32::from_bits(high)) + f64::from(f32::from_bits(low))
+    }
+
+    #[test]
+    fn propagators_of_potjans_and_diesmann() {
+        let near = |x: f64, expected: f64| assert!((x / expected - 1.0).abs() < 1e-14, "{x} is not {expected}");
+        near(1.0 - decay(0.1, 0.5), 0.818_730_753_077_981_8);
+        near(1.0 - decay(0.1, 10.0), 0.990_049_833_749_168);
+        near(current_gain(0.1, 10.0, 0.5, 250.0), 3.606_717_487_814_446_3e-4);
+        near(constant_gain(0.1, 10.0, 250.0), 3.980_066_500_332_802e-4);
+    }
+
+    #[test]
+    fn equal_time_constants_are_no_singularity() {
+        let equal = 0.1 / 250.0 * (-0.01f64).exp();
+        assert!((current_gain(0.1, 10.0, 10.0, 250.0) / equal - 1.0).abs() < 1e-15);
+        for i in 0..40 {
+            let off = 0.5f64.powi(i);
+            let gain = current_gain(0.1, 10.0, 10.0 + off, 250.0);
+            // In tau_syn = tau_mem + off it rises with h²/2·off/tau².
+            let slope = (gain / equal - 1.0) / off;
+            assert!((slope / 5e-4 - 1.0).abs() < off / 5.0 + 1e-12 / off, "{off}: {slope}");
+            assert_eq!(gain, current_gain(0.1, 10.0 + off, 10.0, 250.0));
+        }
+        for [a, b] in [[1e-3, 100.0], [1e5, 1e-9]] {
+            let gain = current_gain(0.1, a, b, 1.0);
+            assert!(gain > 0.0 && gain <= 0.1, "{a} {b}: {gain}");
+        }
+    }
+
+    #[test]
+    fn numbers_as_two_floats() {
+        for x in [0.1, -37.123_456_789_012, 1e6 / 3.0, 1e-9 / 7.0, 0.0] {
+            let error = |y: f64| (y - x).abs();
+            assert!(error(value(pair(x))) <= x.abs() * 2f64.powi(-48), "{x}");
+            assert!(error(value(coefficient(x))) <= x.abs() * 2f64.powi(-36), "{x}");
+            // The last place does not reach the coefficient, unless it stands on the edge of two.
+            for last in [x.next_up(), x.next_down()] {
+                assert!(x == 0.0 || coefficient(last) == coefficient(x), "{x}");
+            }
+        }
+        assert_eq!(value(pair(9e-16)), 0.0);
+    }
+}
