@@ -19,8 +19,6 @@ use super::{DeviceArgs, interrupt, print, print_json, progress, resident_peak, s
 
 /// The fewest spikes of a neuron whose intervals count.
 const LEAST_SPIKES: u32 = 5;
-/// Steps between two looks at Ctrl-C while phases are timed.
-const PROFILED: u32 = 500;
 /// Synapses from which on a hardware GPU is taken without a trial, which would build the network twice.
 const UNTRIED: f64 = 3e7;
 /// Milliseconds of the picture at most: more would be a solid block.
@@ -293,30 +291,13 @@ fn simulate(args: &Args, simulation: &mut Simulation, duration_ms: f64) -> Resul
     let cancel = interrupt();
     watched("simulating", |report| {
         let started = Instant::now();
-        let mut phases: Vec<PhaseTime> = Vec::new();
-        if args.profile {
-            let steps = network::steps_of(duration_ms, simulation.network().dt)?;
-            let mut done = 0;
-            while done < steps {
-                if cancel.is_cancelled() {
-                    return Err(Error::Cancelled);
-                }
-                let some = PROFILED.min(steps - done);
-                for time in simulation.profile(some)? {
-                    match phases.iter_mut().find(|p| p.phase == time.phase) {
-                        Some(phase) => {
-                            phase.dispatches += time.dispatches;
-                            phase.time += time.time;
-                        }
-                        None => phases.push(time),
-                    }
-                }
-                done += some;
-                report(done.into(), steps.into());
-            }
+        let control = Control { cancel, progress: Some(report), ..Control::default() };
+        let phases = if args.profile {
+            simulation.profile(duration_ms, &control)?
         } else {
-            simulation.run(duration_ms, &Control { cancel, progress: Some(report), ..Control::default() })?;
-        }
+            simulation.run(duration_ms, &control)?;
+            Vec::new()
+        };
         Ok((phases, started.elapsed().as_secs_f64()))
     })
 }
@@ -471,7 +452,6 @@ pub fn run(args: &Args) -> Result<()> {
             "spikes": raster.map_or(spikes.round() as u64, |r| r.spikes() as u64),
             "spike_hash": raster.map(|r| format!("{:016x}", r.hash())),
             "synaptic_events": events,
-            "step_us": step_us,
             "tried_us": tried_us.map(|[cpu, gpu]| json!({"cpu": cpu, "gpu": gpu})),
             "profile": args.profile.then(|| phases.iter().map(phase).collect::<Vec<_>>()),
             "files": files,
@@ -570,10 +550,9 @@ fn write(path: &Path, rows: &[Row], raster: &Raster) -> Result<()> {
 /// Draws the spikes of the last second, and the rates.
 fn draw(path: &Path, network: &Network, rows: &[Row], raster: &Raster) -> Result<()> {
     let span = raster.span_ms();
-    let neurons: u64 = rows.iter().filter(|r| !r.source).map(|r| u64::from(r.size)).sum();
     let figure = NetworkFigure {
         title: name_of(network).into(),
-        subtitle: format!("{neurons} neurons; rates from {} to {} ms", span.start.round(), span.end.round()),
+        subtitle: format!("rates from {} to {} ms", span.start.round(), span.end.round()),
         populations: rows
             .iter()
             .map(|r| PopulationRow {

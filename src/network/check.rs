@@ -117,8 +117,13 @@ impl Network {
                 check_edges(&what, edges, projection, source.size, target.size, itself)?;
                 ordered = Some(edges.sources.len() as u64);
             }
-            // The file decides about weights and delays.
-            Rule::Sonata { .. } => return projection.plasticity.as_ref().map_or(Ok(()), |stdp| stdp.check()),
+            // The file decides about weights and delays; those of the projection are for what it lacks.
+            Rule::Sonata { .. } => {
+                let any = (f64::NEG_INFINITY, f64::INFINITY);
+                projection.weight.check(&format!("weights of {what}"), 1, any)?;
+                projection.delay.check(&format!("delays of {what}"), 1, any)?;
+                return projection.plasticity.as_ref().map_or(Ok(()), |stdp| stdp.check());
+            }
         }
         for (name, values) in [("weight", &projection.weight), ("delay", &projection.delay)] {
             let Distribution::Values(values) = values else { continue };
@@ -187,7 +192,8 @@ impl Network {
             (Neuron::PoissonSource { .. } | Neuron::SpikeSource { .. }, _) => false,
             (_, Variable::V) => true,
             (Neuron::IafPscExp(_) | Neuron::IafCondExp(_), Variable::Excitatory | Variable::Inhibitory) => true,
-            (Neuron::IafPscExp(_) | Neuron::Izhikevich(_), Variable::Recovery) => true,
+            (Neuron::IafPscExp(n), Variable::Recovery) => n.adapt_increment.constant() != Some(0.0),
+            (Neuron::Izhikevich(_), Variable::Recovery) => true,
             _ => false,
         };
         if !has {

@@ -7,13 +7,13 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::tables::{Kind, Spec};
-use super::{Layout, Wire, atomics};
-use crate::network::{Distribution, Input, Network, Neuron};
+use super::{Layout, Wire, atomics, poisson_mean};
+use crate::network::{Distribution, Input, Network, Neuron, Variable};
 use crate::ops::PoissonTable;
 use crate::{Error, Result};
 
 /// The finest unit is 2^-FINEST.
-const FINEST: i32 = 24;
+const FINEST: i32 = 40;
 /// The coarsest unit is 2^-COARSEST.
 const COARSEST: i32 = -64;
 /// A unit must be at most this part of the mean weight.
@@ -51,15 +51,13 @@ pub(super) fn planes(network: &Network) -> u32 {
     // Two draws from one distribution differ.
     let same =
         |a: &Distribution, b: &Distribution| a == b && matches!(a, Distribution::Constant(_) | Distribution::Values(_));
-    let driven = |name: &str| {
-        network.projections.iter().any(|p| p.target == name)
-            || network.inputs.iter().any(|i| matches!(i, Input::Poisson { target, .. } if target == name))
-    };
     let two = network.populations.iter().any(|p| match &p.neuron {
-        Neuron::IafPscExp(neuron) => driven(&p.name) && !same(&neuron.tau_syn_ex, &neuron.tau_syn_in),
+        Neuron::IafPscExp(neuron) => !same(&neuron.tau_syn_ex, &neuron.tau_syn_in),
         Neuron::IafCondExp(_) => true,
         _ => false,
     });
+    // A probe of one of the two currents needs them apart.
+    let two = two || network.probes.iter().any(|p| matches!(p.variable, Variable::Excitatory | Variable::Inhibitory));
     1 + u32::from(two)
 }
 
@@ -147,7 +145,7 @@ impl Load {
                     && *target == population.name
                     && *weight != 0.0
                 {
-                    let events = f64::from(PoissonTable::new(rate * network.dt * 1e-3)?.most());
+                    let events = f64::from(PoissonTable::new(poisson_mean(*rate, network.dt))?.most());
                     poisson[usize::from(*weight < 0.0)] += events * weight.abs();
                     most += events as u64;
                     mean = mean.min(weight.abs());

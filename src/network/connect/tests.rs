@@ -416,7 +416,7 @@ fn planes_are_two_where_time_constants_differ_or_conductances_act() {
 fn a_network_without_synapses_is_one() {
     let network = Network { populations: vec![population("A", 5)], ..Network::default() };
     let built = build(&network);
-    assert!(built.tables.is_empty() && built.exponents == [24] && (built.planes, built.max_delay) == (1, 1));
+    assert!(built.tables.is_empty() && built.exponents == [40] && (built.planes, built.max_delay) == (1, 1));
 }
 
 /// The network of Potjans & Diesmann, Cereb. Cortex 24 (2014), with all its synapses from 1/`scale` of its neurons: the
