@@ -473,7 +473,7 @@ pub fn run(args: &Args) -> Result<()> {
             "synaptic_events": events,
             "step_us": step_us,
             "tried_us": tried_us.map(|[cpu, gpu]| json!({"cpu": cpu, "gpu": gpu})),
-            "profile": args.profile.then_some(phases),
+            "profile": args.profile.then(|| phases.iter().map(phase).collect::<Vec<_>>()),
             "files": files,
         }));
     }
@@ -508,6 +508,10 @@ pub fn run(args: &Args) -> Result<()> {
         text += &format!("written: {file}\n");
     }
     print(&text)
+}
+
+fn phase(p: &PhaseTime) -> Value {
+    json!({"phase": p.phase, "dispatches": p.dispatches, "time_s": p.time.as_secs_f64(), "clock": p.clock})
 }
 
 /// `--plan`.

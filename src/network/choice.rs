@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Network, Rule, Simulation, SimulationOptions};
+use super::draw::Draw;
+use super::{Network, Projection, Rule, Simulation, SimulationOptions};
 use crate::device::{Control, Device};
 use crate::{Error, Result};
 
@@ -19,10 +20,11 @@ pub struct Trial {
 }
 
 impl Network {
-    /// About how many synapses it has, without building it; those of SONATA files are not counted.
-    pub fn expected_synapses(&self) -> f64 {
+    /// About how many synapses a projection has; those of SONATA files are not counted.
+    fn expected(&self, projection: &Projection) -> f64 {
         let size = |name: &str| self.population(name).map_or(0.0, |p| f64::from(self.populations[p].size));
-        let of = |(rule, sources, targets): (&Rule, f64, f64)| match rule {
+        let (sources, targets) = (size(&projection.source), size(&projection.target));
+        match &projection.rule {
             Rule::AllToAll => sources * targets,
             Rule::OneToOne => sources,
             Rule::FixedTotalNumber(n) => *n as f64,
@@ -31,8 +33,23 @@ impl Network {
             Rule::FixedProbability(p) => sources * targets * p,
             Rule::Edges(edges) => edges.sources.len() as f64,
             Rule::Sonata { .. } => 0.0,
+        }
+    }
+
+    /// About how many synapses it has, without building it; those of SONATA files are not counted.
+    pub fn expected_synapses(&self) -> f64 {
+        self.projections.iter().map(|p| self.expected(p)).sum()
+    }
+
+    /// The bytes that its synapses take at least, without building it.
+    pub(super) fn least_synapse_bytes(&self) -> u64 {
+        let each = |p: &Projection| {
+            let weight = if Draw::new(&p.weight).is_random() { 4.0 } else { 0.0 };
+            let delay = if Draw::new(&p.delay).is_random() { 1.0 } else { 0.0 };
+            // Random numbers of synapses may be a little below what is expected.
+            0.98 * self.expected(p) * (2.0 + weight + delay)
         };
-        self.projections.iter().map(|p| of((&p.rule, size(&p.source), size(&p.target)))).sum()
+        self.projections.iter().map(each).sum::<f64>() as u64
     }
 }
 
