@@ -8,7 +8,7 @@ mod common;
 use std::path::PathBuf;
 use std::process::Command;
 
-use spikewave::device::{Choice, Control, Device, DeviceOptions, Outputs};
+use spikewave::device::{Choice, Control, Device, DeviceOptions};
 use spikewave::kernel::Tensor;
 use spikewave::recording::Recording;
 use spikewave::{Error, ops, wgpu};
@@ -50,8 +50,8 @@ fn faults_become_errors_and_the_next_device_works() {
     // freed; so waits fail only in runs, which are short and after which the child lingers. The allocator takes few
     // large blocks, none of them in a run.
     for (fault, range, expected, places) in [
-        ("LOST_AFTER", 0..14, "device lost", &["open", "prepare", "run"][..]),
-        ("LOST_ON_WAIT", 4..14, "device lost", &["run"]),
+        ("LOST_AFTER", 0..14, "device lost", &["open", "prepare", "run", "write", "read"][..]),
+        ("LOST_ON_WAIT", 4..14, "device lost", &["run", "write", "read"]),
         ("OOM_AFTER", 1..7, "out of memory", &["open", "prepare"]),
     ] {
         let outcomes: Vec<String> = range.map(|n| child(&layer, fault, n)).collect();
@@ -64,39 +64,51 @@ fn faults_become_errors_and_the_next_device_works() {
     }
 }
 
-fn recording(device: &Device) -> (Recording, Tensor<f32>, Tensor<f32>) {
+/// The recording, its input, its result and its state.
+fn recording(device: &Device) -> (Recording, [Tensor<f32>; 3]) {
     let mut rec = device.recording("fault");
+    let kept = rec.state("kept", &vec![0.0; N]).unwrap();
     let x = rec.input::<f32>("x", N).unwrap();
     let y = rec.scratch::<f32>("y", N).unwrap();
     ops::fill(&mut rec, y, 2.0).unwrap();
     rec.copy(x, 0, y, 0, N / 2).unwrap();
+    rec.copy(y, 0, kept, 0, N).unwrap();
     rec.download(y).unwrap();
-    (rec, x, y)
+    (rec, [x, y, kept])
 }
 
-fn check(out: &Outputs, y: Tensor<f32>, value: f32) {
-    let y = out.get(y).unwrap();
+fn check(y: &[f32], value: f32) {
     assert!(y[..N / 2].iter().all(|v| *v == value) && y[N / 2..].iter().all(|v| *v == 2.0), "stale bytes");
 }
 
 /// Where the first error came up and what it was, after everything that was returned has been checked.
 fn attempt(options: &DeviceOptions) -> Result<(), (&'static str, Error)> {
     let device = Device::open(options).map_err(|e| ("open", e))?;
-    let (rec, x, y) = recording(&device);
+    let (rec, [x, y, kept]) = recording(&device);
     let mut prepared = device.prepare(&rec).map_err(|e| ("prepare", e))?;
     for round in 0..6 {
         let value = round as f32;
         let given = vec![value; N];
-        match prepared.run(&[x.feed(&given)], &Control::default()) {
-            Ok(out) => check(&out, y, value),
-            Err(error) => {
+        let mut step = || {
+            let out = prepared.run(&[x.feed(&given)], &Control::default()).map_err(|e| ("run", e))?;
+            check(out.get(y).unwrap(), value);
+            check(&prepared.read(kept).map_err(|e| ("read", e))?, value);
+            prepared.write(kept, &given).map_err(|e| ("write", e))?;
+            let written = prepared.read(kept).map_err(|e| ("read", e))?;
+            assert!(written.iter().all(|v| *v == value), "stale bytes");
+            Ok(())
+        };
+        match step() {
+            Ok(()) => {}
+            Err((place, error)) => {
                 if matches!(error, Error::DeviceLost { .. }) {
                     let again = prepared.run(&[x.feed(&given)], &Control::default());
                     assert!(matches!(again, Err(Error::DeviceLost { .. })), "a lost device stays lost: {again:?}");
+                    assert!(matches!(prepared.read(kept), Err(Error::DeviceLost { .. })));
                     assert!(matches!(device.prepare(&rec), Err(Error::DeviceLost { .. })));
                 }
                 std::thread::sleep(std::time::Duration::from_millis(50));
-                return Err(("run", error));
+                return Err((place, error));
             }
         }
     }

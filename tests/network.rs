@@ -6,8 +6,8 @@ use common::{SplitMix, devices};
 use spikewave::device::{Choice, Control, Device, DeviceOptions};
 use spikewave::network::models::{Drive, InitialPotential, MicrocircuitOptions, microcircuit};
 use spikewave::network::{
-    Distribution, Edges, IafPscExp, Input, Network, Neuron, Population, Probe, Projection, Record, Rule, Simulation,
-    SimulationOptions, Stdp, StdpRule, Variable,
+    Distribution, Edges, IafPscDelta, IafPscExp, Input, Network, Neuron, Population, Probe, Projection, Record, Rule,
+    Simulation, SimulationOptions, Stdp, StdpRule, Variable,
 };
 use spikewave::{Error, Result};
 
@@ -264,6 +264,13 @@ fn memory_is_planned_to_the_byte_and_bounded() -> Result<()> {
         let refused = Simulation::new(&Device::open(&tight)?, &network, &SimulationOptions::default()).map(drop);
         assert!(matches!(refused, Err(Error::OverBudget { .. })), "{refused:?}");
     }
+    // The full network is refused before it is built.
+    let full = microcircuit(&MicrocircuitOptions::default())?;
+    let tight = DeviceOptions { memory_budget: Some(1 << 30), ..DeviceOptions::new(Choice::Cpu) };
+    let started = std::time::Instant::now();
+    let refused = Simulation::new(&Device::open(&tight)?, &full, &SimulationOptions::default()).map(drop);
+    assert!(matches!(refused, Err(Error::OverBudget { needed, .. }) if needed > 2_000_000_000), "{refused:?}");
+    assert!(started.elapsed().as_secs() < 5);
     let enough = DeviceOptions { memory_budget: Some(plan.planned_bytes), ..DeviceOptions::new(Choice::Cpu) };
     Simulation::new(&Device::open(&enough)?, &network, &SimulationOptions::default()).map(drop)
 }
@@ -311,10 +318,10 @@ fn delays_autapses_and_multapses_arrive_when_and_as_often_as_they_should() {
             Projection {
                 source: "given".into(),
                 target: "delta".into(),
-                // 25 mV at once, twice 12.5 mV, and 12.5 mV twice at different times.
+                // 25 mV, twice 10.5 mV at once, and 10.5 mV twice at different times, which is not enough.
                 rule: Rule::Edges(Edges { sources: vec![0; 5], targets: vec![0, 1, 1, 2, 2] }),
-                weight: vec![25.0, 12.5, 12.5, 12.5, 12.5].into(),
-                delay: vec![25.5, 0.1, 0.1, 0.1, 9.0].into(),
+                weight: vec![25.0, 10.5, 10.5, 10.5, 10.5].into(),
+                delay: vec![25.5, 0.1, 0.1, 0.1, 20.0].into(),
                 autapses: true,
                 multapses: true,
                 plasticity: None,
@@ -339,5 +346,111 @@ fn delays_autapses_and_multapses_arrive_when_and_as_often_as_they_should() {
         // Neuron 1 fires 25.5 ms after each given spike, and through itself every 5 ms; neuron 2 at once.
         let expected = [(10, 0), (11, 2), (265, 1), (300, 0), (301, 2), (315, 1), (365, 1), (415, 1)];
         assert_eq!(spikes, expected, "{}", device.name());
+    }
+}
+
+/// A network recorded in NEST by `benches/peers/nest_traces.py`, as a description, with the stamps of its spikes.
+fn from_nest(name: &str) -> (Network, Vec<Vec<u64>>) {
+    let path = format!("{}/tests/data/nest/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let case: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let neurons = case["neurons"].as_array().unwrap();
+    let each =
+        |key: &str| -> Distribution { neurons.iter().map(|n| n[key].as_f64().unwrap()).collect::<Vec<f64>>().into() };
+    let size = neurons.len() as u32;
+    let neuron = match case["model"].as_str().unwrap() {
+        "iaf_psc_exp" => Neuron::IafPscExp(IafPscExp {
+            c_mem: each("C_m"),
+            tau_mem: each("tau_m"),
+            v_rest: each("E_L"),
+            v_threshold: each("V_th"),
+            v_reset: each("V_reset"),
+            t_ref: each("t_ref"),
+            tau_syn_ex: each("tau_syn_ex"),
+            tau_syn_in: each("tau_syn_in"),
+            i_offset: each("I_e"),
+            ..IafPscExp::default()
+        }),
+        _ => Neuron::IafPscDelta(IafPscDelta {
+            c_mem: each("C_m"),
+            tau_mem: each("tau_m"),
+            v_rest: each("E_L"),
+            v_threshold: each("V_th"),
+            v_reset: each("V_reset"),
+            t_ref: each("t_ref"),
+            i_offset: each("I_e"),
+        }),
+    };
+    let stamps = |list: &serde_json::Value| -> Vec<u64> {
+        list.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect()
+    };
+    let population = |name: &str, size, neuron, v_initial| Population {
+        name: name.into(),
+        size,
+        neuron,
+        v_initial,
+        lattice_shape: None,
+    };
+    // (source, target, weight, delay in steps)
+    let project = |source: &str, edges: Vec<(u32, u32, f64, f64)>| Projection {
+        source: source.into(),
+        target: "neurons".into(),
+        rule: Rule::Edges(Edges {
+            sources: edges.iter().map(|e| e.0).collect(),
+            targets: edges.iter().map(|e| e.1).collect(),
+        }),
+        weight: edges.iter().map(|e| e.2).collect::<Vec<_>>().into(),
+        delay: edges.iter().map(|e| 0.1 * e.3).collect::<Vec<_>>().into(),
+        autapses: true,
+        multapses: true,
+        plasticity: None,
+    };
+    let number = |v: &serde_json::Value| v.as_f64().unwrap();
+    let connections = case["connections"].as_array().unwrap().iter();
+    let connections = connections.map(|c| (number(&c[0]) as u32, number(&c[1]) as u32, number(&c[2]), number(&c[3])));
+    let inputs = case["inputs"].as_array().unwrap();
+    // A train may have several spikes in a step; a source has one: the n-th of a step is that of the train's n-th source.
+    let (mut trains, mut from_outside) = (Vec::new(), Vec::new());
+    for input in inputs {
+        let steps = stamps(&input["steps"]);
+        for copy in 0..3 {
+            let nth = |i: &usize| (0..*i).rev().take_while(|k| steps[*k] == steps[*i]).count() == copy;
+            let times: Vec<f64> = (0..steps.len()).filter(nth).map(|i| 0.1 * steps[i] as f64).collect();
+            let source = trains.len() as u32;
+            trains.push(times);
+            from_outside.push((
+                source,
+                number(&input["target"]) as u32,
+                number(&input["weight"]),
+                number(&input["delay_steps"]),
+            ));
+        }
+    }
+    let network = Network {
+        populations: vec![
+            population("neurons", size, neuron, Some(each("V_m"))),
+            population("outside", trains.len() as u32, Neuron::SpikeSource { times: trains }, None),
+        ],
+        projections: vec![project("neurons", connections.collect()), project("outside", from_outside)],
+        ..Network::default()
+    };
+    (network, case["spike_steps"].as_array().unwrap().iter().map(stamps).collect())
+}
+
+#[test]
+fn small_networks_fire_in_the_steps_in_which_they_fire_in_nest() {
+    for name in ["psc_exp_network", "psc_delta_network"] {
+        let (network, expected) = from_nest(name);
+        let spikes: usize = expected.iter().map(Vec::len).sum();
+        assert!(spikes > 500, "{name}: {spikes} spikes");
+        for device in devices() {
+            let simulation = simulate(&device, &network, 10_000.0, None);
+            let mut stamps = vec![Vec::new(); expected.len()];
+            for (time, neuron) in simulation.raster().unwrap().iter() {
+                if let Some(of) = stamps.get_mut(neuron as usize) {
+                    of.push((time / 0.1).round() as u64);
+                }
+            }
+            assert!(stamps == expected, "{name} on {}", device.name());
+        }
     }
 }

@@ -28,8 +28,8 @@ dv/dt = (ge + gi - (v - e_l)) / tau_m : volt (unless refractory)
 dge/dt = -ge / tau_e : volt
 dgi/dt = -gi / tau_i : volt
 """
-CONSTANTS = {"e_l": -49 * mV, "tau_m": 20 * ms, "tau_e": 5 * ms, "tau_i": 10 * ms, "v_th": -50 * mV, "v_reset": -60 * mV,
-             "w_e": 1.62 * mV, "w_i": -13.95 * mV}
+CONSTANTS = {"e_l": -49 * mV, "v_th": -50 * mV, "v_reset": -60 * mV, "tau_m": 20 * ms, "tau_e": 5 * ms,
+             "tau_i": 10 * ms, "w_e": 1.62 * mV, "w_i": -13.95 * mV}
 
 
 class Built:

@@ -40,7 +40,8 @@ def one(scale, drive, seed, threads):
 
 
 def summary(runs, key):
-    """Per population: mean, standard deviation (of a sample), least and largest over the seeds; None where one has none."""
+    """Per population: mean, standard deviation (of a sample), least and largest over the seeds; None where one has
+    none."""
     out = {}
     for name in runs[0][key]:
         values = [run[key][name] for run in runs]
@@ -52,10 +53,11 @@ def summary(runs, key):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "benches/records/nest-microcircuit-rates.json")
-    parser.add_argument("--threads", type=int, default=2, help="of NEST (default 2); another number draws other networks")
+    parser.add_argument("--threads", type=int, default=2,
+                        help="of NEST (default 2); another number draws other networks")
     args = parser.parse_args()
     record = json.loads(args.output.read_text()) if args.output.exists() else {
-        "what": "cortical microcircuit (Potjans and Diesmann 2014) in NEST, numbers of neurons and synapses both scaled",
+        "what": "cortical microcircuit (Potjans and Diesmann 2014) in NEST, neurons and synapses both scaled",
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {name: version(name) for name in ("nest-simulator", "microcircuit", "numpy")},
         "settings": {"resolution_ms": 0.1, "transient_ms": TRANSIENT_MS,
@@ -70,7 +72,8 @@ def main():
             runs.append(one(scale, drive, seed, args.threads))
             print(scale, drive, seed, {k: round(v, 3) for k, v in runs[-1]["rates_hz"].items()}, file=sys.stderr)
         record["sets"].append({
-            "scale": scale, "drive": drive, "threads": args.threads, "neurons": runs[0]["neurons"], "synapses": runs[0]["synapses"],
+            "scale": scale, "drive": drive, "threads": args.threads, "neurons": runs[0]["neurons"],
+            "synapses": runs[0]["synapses"],
             **{key: summary(runs, key) for key in ("rates_hz", "cv_isi")},
             "runs": [{"seed": seed, **{key: run[key] for key in ("rates_hz", "cv_isi", "cv_neurons", "spikes")}}
                      for seed, run in zip(SEEDS, runs)],

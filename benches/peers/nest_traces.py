@@ -49,7 +49,7 @@ IZHIKEVICH = {"a": 0.02, "b": 0.2, "c": -65.0, "d": 8.0, "V_th": 30.0, "I_e": 0.
 
 
 def arrivals(case):
-    """What arrives from the listed inputs in each update: (excitatory, inhibitory), each of shape (STEPS + 1, neurons)."""
+    """What arrives from the listed inputs in each update: excitatory and inhibitory, each (STEPS + 1, neurons)."""
     out = np.zeros((2, STEPS + 1, len(case["neurons"])))
     for source in case["inputs"]:
         steps = np.array(source["steps"]) + source["delay_steps"]
@@ -181,7 +181,8 @@ def network(name, model, neuron, currents, weights):
             mean = weights[int(source >= n - 2)]
             connections.append([source, target, float(np.round(mean * (1 + 0.1 * rng.standard_normal()), 3)), delay])
         # Without these the network settles into a cycle.
-        inputs = [{"target": t, "weight": weights[0], "delay_steps": 1, "steps": poisson_steps(rng, 30)} for t in (0, 5)]
+        inputs = [{"target": target, "weight": weights[0], "delay_steps": 1, "steps": poisson_steps(rng, 30)}
+                  for target in (0, 5)]
         return case(name, model, neurons, inputs, connections)
     return make
 
@@ -195,10 +196,12 @@ CASES = (
     fixed("psc_exp_dc", "iaf_psc_exp", [{**PD14, "I_e": 561.97, "V_m": -58.0}, {**PD14, "I_e": 390.0},
                                         {**PD14, "t_ref": 0.5, "I_e": 425.0}, {**PD14, "t_ref": 3.0, "I_e": 502.47}]),
     fixed("psc_exp_dc_cuba", "iaf_psc_exp", [CUBA, {**CUBA, "I_e": 200.0, "V_m": -55.5}]),
-    driven("psc_exp_input", "iaf_psc_exp", {**PD14, "I_e": 300.0}, ((150, 702.5, 15), (60, -351.25, 8), (60, 263.5, 1))),
+    driven("psc_exp_input", "iaf_psc_exp", {**PD14, "I_e": 300.0},
+           ((150, 702.5, 15), (60, -351.25, 8), (60, 263.5, 1))),
     driven("psc_exp_input_cuba", "iaf_psc_exp", CUBA, ((150, 16.2, 1), (40, -139.5, 3))),
     driven("psc_exp_input_singular", "iaf_psc_exp", SINGULAR, ((200, 220.0, 15), (50, -220.0, 255))),
-    fixed("psc_delta_dc", "iaf_psc_delta", [{**DELTA, "I_e": 300.0, "V_m": -50.0}, {**DELTA, "I_e": 255.0, "t_ref": 0.5}]),
+    fixed("psc_delta_dc", "iaf_psc_delta", [{**DELTA, "I_e": 300.0, "V_m": -50.0},
+                                            {**DELTA, "I_e": 255.0, "t_ref": 0.5}]),
     driven("psc_delta_input", "iaf_psc_delta", {**DELTA, "I_e": 180.0}, ((150, 1.7, 15), (60, -1.7, 7), (40, 2.5, 1))),
     network("psc_exp_network", "iaf_psc_exp", PD14, CURRENTS, (702.5, -1756.2)),
     network("psc_delta_network", "iaf_psc_delta", {**DELTA, "V_reset": -65.0, "V_th": -50.0, "tau_m": 10.0},

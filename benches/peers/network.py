@@ -29,18 +29,22 @@ class Side:
     """What one program gave in each of its turns."""
 
     simulate_s: list = field(default_factory=list)
+    real_time_factor: list = field(default_factory=list)
     build_s: list = field(default_factory=list)
     process_s: list = field(default_factory=list)
     peak_bytes: list = field(default_factory=list)
     rates_hz: list = field(default_factory=list)
+    cv_isi: list = field(default_factory=list)
+    spike_hash: list = field(default_factory=list)
     report: dict = field(default_factory=dict)
 
     @property
     def record(self):
-        kinds = {"simulate_s": self.simulate_s, "build_s": self.build_s, "process_s": self.process_s,
-                 "peak_bytes": self.peak_bytes}
-        return {kind: {"median": statistics.median(samples), "min": min(samples), "samples": samples}
-                for kind, samples in kinds.items() if samples} | {"rates_hz": self.rates_hz, "report": self.report}
+        timed = ("simulate_s", "real_time_factor", "build_s", "process_s", "peak_bytes")
+        kinds = {kind: getattr(self, kind) for kind in timed}
+        return {**{kind: {"median": statistics.median(samples), "min": min(samples), "samples": samples}
+                   for kind, samples in kinds.items() if samples},
+                **{kind: getattr(self, kind) for kind in ("rates_hz", "cv_isi", "spike_hash", "report")}}
 
 
 def run_json(command, order=None):
@@ -60,36 +64,51 @@ def run_json(command, order=None):
         raise harness.BenchError(f"{what} printed something that is not one JSON document: {error}") from error
 
 
-def simulate(program, arguments, args, seed, scratch):
-    """One process of spikewave; its JSON document with its wall time and the peak of its memory as the system saw it."""
+def simulate(program, arguments, args, seed, scratch, timed):
+    """One process of spikewave over the transient and the duration; its JSON document with its wall time and the peak
+    of its memory as the system saw it. Only where nothing is `timed` are spikes kept, and rates and CVs without the
+    transient."""
     size = scratch / "peak.json"
+    record = ["--no-record"] if timed else ["--record-from", f"{TRANSIENT_MS:g}"]
+    model_s = args.duration_s + TRANSIENT_MS * 1e-3
     command = [sys.executable, "-I", "-S", HERE / "peak.py", size, program, "simulate", *arguments,
-               "--duration-s", f"{args.duration_s:g}", "--record-from", f"{TRANSIENT_MS:g}", "--seed", str(seed),
-               "--device", "cpu", "--no-record", "--json"]
+               "--duration-s", f"{model_s:g}", "--seed", seed, "--device", "cpu", "--threads", harness.THREADS, *record,
+               "--json"]
     report, wall = run_json(list(map(str, command)))
     what = f"`spikewave simulate {' '.join(arguments)}`"
     try:
-        timing = {key: float(report["timing"][key]) for key in ("build_s", "warmup_s", "simulate_s", "real_time_factor")}
-        rates = {name: float(rate) for name, rate in report["rates_hz"].items()}
-        spikes = int(report["spikes"])
+        timing = {key: float(report["timing"][key]) for key in ("build_s", "simulate_s", "real_time_factor")}
+        {name: float(rate) for name, rate in report["rates_hz"].items()}
+        {name: cv is None or float(cv) for name, cv in report["cv"].items()}
+        recorded_s = float(report["recorded_s"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise harness.BenchError(f"the JSON of {what} must have timing.build_s, warmup_s, simulate_s, real_time_factor, "
-                                 f"rates_hz and spikes, and has not: {error!r}") from error
+        raise harness.BenchError(f"the JSON of {what} must have timing.build_s, simulate_s, real_time_factor, "
+                                 f"rates_hz, cv and recorded_s, and has not: {error!r}") from error
     if not timing["simulate_s"] > 0 or not math.isclose(
-            timing["real_time_factor"], timing["simulate_s"] / args.duration_s, rel_tol=0.01):
-        raise harness.BenchError(f"{what} reports impossible times for {args.duration_s:g} s: {timing}")
-    if spikes <= 0 and any(rates.values()):
-        raise harness.BenchError(f"{what} reports rates without spikes")
+            timing["real_time_factor"], timing["simulate_s"] / model_s, rel_tol=0.01):
+        raise harness.BenchError(f"{what} reports impossible times for {model_s:g} s: {timing}")
+    if not math.isclose(recorded_s, model_s if timed else args.duration_s, rel_tol=1e-6):
+        raise harness.BenchError(f"{what} counted spikes over {recorded_s} s, and was asked for {args.duration_s:g} s")
+    if f"{harness.THREADS} threads" not in report["device"]:
+        raise harness.BenchError(f"{what} ran on {report['device']}, and both sides must use {harness.THREADS} threads")
     return {**report, "process_s": wall, "peak_bytes": json.loads(size.read_text())["peak_bytes"]}
 
 
-def keep(side, report):
-    side.simulate_s.append(report["timing"]["simulate_s"])
-    side.build_s.append(report["timing"]["build_s"])
-    side.process_s.append(report["process_s"])
-    side.peak_bytes.append(report["peak_bytes"])
-    side.rates_hz.append(report["rates_hz"])
-    side.report = report
+def our_turn(side, program, arguments, args, scratch):
+    """A timed process, and one whose spikes are looked at."""
+    def turn(number):
+        report = simulate(program, arguments, args, number + 1, scratch, True)
+        side.simulate_s.append(report["timing"]["simulate_s"])
+        side.real_time_factor.append(report["timing"]["real_time_factor"])
+        side.build_s.append(report["timing"]["build_s"])
+        side.process_s.append(report["process_s"])
+        side.peak_bytes.append(report["peak_bytes"])
+        side.report = report
+        looked = simulate(program, arguments, args, number + 1, scratch, False)
+        side.rates_hz.append(looked["rates_hz"])
+        side.cv_isi.append(looked["cv"])
+        side.spike_hash.append(looked["spike_hash"])
+    return turn
 
 
 def take_turns(turns, rounds):
@@ -99,28 +118,37 @@ def take_turns(turns, rounds):
             turn(number)
 
 
-def rates_accuracy(ours, theirs):
-    """Mean rates of each population held against the peer's: runs are lists of {population: Hz}, a seed each.
+def distances(ours, theirs):
+    """{population: mean of ours, of theirs, and the difference in its standard errors}; lists hold a run each.
 
-    Distance is in standard errors of the difference of both means. A side with one run is given the other's spread.
+    A side with one run is given the other's spread. Populations of which a run says nothing are left out.
     """
-    worst, where, numbers = 0.0, None, {}
+    out = {}
     for name in theirs[0]:
         mine, other = ([run[name] for run in runs] for runs in (ours, theirs))
-        spread = [statistics.variance(runs) for runs in (mine, other) if len(runs) > 1]
-        if not spread:
-            return None
-        each = (spread[0], spread[-1])
-        error = math.sqrt(each[0] / len(mine) + each[1] / len(other))
+        spread = [statistics.variance(runs) for runs in (mine, other) if len(runs) > 1 and None not in runs]
+        if None in mine + other or not spread:
+            continue
+        error = math.sqrt(spread[0] / len(mine) + spread[-1] / len(other))
         off = abs(statistics.mean(mine) - statistics.mean(other))
-        distance = off / error if error > 0 else (0.0 if off == 0 else math.inf)
-        numbers[name] = {"ours_hz": statistics.mean(mine), "theirs_hz": statistics.mean(other),
-                         "standard_errors": distance}
-        if where is None or distance > worst:
-            worst, where = distance, name
-    listed = " ".join(f"{n['ours_hz']:.2f}" for n in numbers.values())
-    return harness.Accuracy(f"{listed} Hz; worst {where}: {worst:.1f} standard errors",
-                            {"populations": numbers, "worst_standard_errors": worst}, worst <= BOUND)
+        out[name] = {"ours": statistics.mean(mine), "theirs": statistics.mean(other),
+                     "standard_errors": off / error if error > 0 else (0.0 if off == 0 else math.inf)}
+    return out
+
+
+def activity_accuracy(ours, theirs):
+    """Rates, and CVs of intervals where there are any; a side is (rates, CVs), each a list of {population: value}."""
+    numbers, texts, worst = {}, [], 0.0
+    for what, mine, other in zip(("rates_hz", "cv_isi"), ours, theirs):
+        if not mine or not other:
+            continue
+        numbers[what] = found = distances(mine, other)
+        if found:
+            name = max(found, key=lambda key: found[key]["standard_errors"])
+            worst = max(worst, found[name]["standard_errors"])
+            texts.append(f"{'rate' if what == 'rates_hz' else 'CV'} {name} {found[name]['standard_errors']:.1f} s.e.")
+    return harness.Accuracy(f"{mean_rates(ours[0]).text}; farthest: {', '.join(texts) or 'one run each'}", numbers,
+                            worst <= BOUND)
 
 
 def mean_rates(runs):
@@ -160,14 +188,14 @@ class Microcircuit:
                 "transient_ms": TRANSIENT_MS, "duration_ms": args.duration_s * 1e3, "record": False}
 
     def reference(self, args):
-        """The recorded rates in NEST, a run a seed; None where the record does not hold this setting."""
+        """Rates and CVs recorded in NEST, a run a seed; empty where the record does not hold this setting."""
         record = json.loads(args.rates.read_text())
         if record["settings"]["duration_ms"] != args.duration_s * 1e3:
-            return None
+            return [], []
         for part in record["sets"]:
             if (part["scale"], part["drive"]) == (self.scale, self.drive):
-                return [run["rates_hz"] for run in part["runs"]]
-        return None
+                return tuple([run[key] for run in part["runs"]] for key in ("rates_hz", "cv_isi"))
+        return [], []
 
     def measure(self, args, program, scratch):
         nest, ours = Side(), Side()
@@ -175,16 +203,15 @@ class Microcircuit:
         def their_turn(number):
             report, wall = run_json([args.nest_python, HERE / "nest_microcircuit.py"], self.order(args, number + 1))
             nest.simulate_s.append(report["timing"]["simulate_s"])
+            nest.real_time_factor.append(report["timing"]["real_time_factor"])
             nest.build_s.append(report["timing"]["build_s"])
             nest.process_s.append(wall)
             nest.peak_bytes.append(report["memory"]["peak_bytes"])
             nest.report = report
 
-        def our_turn(number):
-            arguments = ["microcircuit", "--scale", f"{self.scale:g}", "--drive", self.drive]
-            keep(ours, simulate(program, arguments, args, number + 1, scratch))
-
-        take_turns([their_turn] + [our_turn] * bool(program), args.rounds)
+        arguments = ["microcircuit", "--scale", f"{self.scale:g}", "--drive", self.drive]
+        turns = [their_turn] + ([our_turn(ours, program, arguments, args, scratch)] if program else [])
+        take_turns(turns, args.rounds)
         if program:
             sizes = {key: (ours.report[key], nest.report[key]) for key in ("neurons", "synapses")}
             for key, (mine, theirs) in sizes.items():
@@ -195,12 +222,12 @@ class Microcircuit:
     def rows(self, args, peers, ours):
         nest = peers["NEST"]
         known = self.reference(args)
-        accuracies = (known and ours.rates_hz and rates_accuracy(ours.rates_hz, known) or None, known and mean_rates(known))
+        accuracies = (activity_accuracy((ours.rates_hz, ours.cv_isi), known) if ours.rates_hz and known[0] else None,
+                      mean_rates(known[0]) if known[0] else None)
         net = statistics.median(nest.peak_bytes) - nest.report["memory"]["before_build_bytes"]
-        duration = args.duration_s
         return [
-            row(f"{self.title}: real-time factor", [s / duration for s in ours.simulate_s],
-                [s / duration for s in nest.simulate_s], "NEST", 5.0, lambda x: f"{x:.3f}", accuracies),
+            row(f"{self.title}: real-time factor", ours.real_time_factor, nest.real_time_factor, "NEST", 5.0,
+                lambda x: f"{x:.3f}", accuracies),
             row(f"{self.title}: construction", ours.build_s, nest.build_s, "NEST", None, seconds),
             row(f"{self.title}: peak memory of the process (NEST without Python and its libraries: {mib(net)})",
                 ours.peak_bytes, nest.peak_bytes, "NEST", 2.0, mib),
@@ -247,7 +274,8 @@ class Cuba:
     group, title = "cuba", "CUBA, 4,000 neurons"
 
     def measure(self, args, program, scratch):
-        built = {"Brian2, no OpenMP": Brian2(args, 0), f"Brian2, {harness.THREADS} threads": Brian2(args, harness.THREADS)}
+        ways = {"Brian2, no OpenMP": 0, f"Brian2, {harness.THREADS} threads": harness.THREADS}
+        built = {label: Brian2(args, threads) for label, threads in ways.items()}
         peers, ours = {label: Side() for label in built}, Side()
 
         def their_turn(label):
@@ -255,16 +283,17 @@ class Cuba:
                 report = built[label].ask({})
                 side = peers[label]
                 side.simulate_s.append(report["timing"]["simulate_s"])
+                side.real_time_factor.append(report["timing"]["real_time_factor"])
                 side.build_s = [report["timing"]["compile_s"]]
                 side.process_s.append(report["timing"]["compile_s"] + report["timing"]["program_s"])
                 side.rates_hz.append(report["rates_hz"])
                 side.report = report
             return turn
 
-        def our_turn(number):
-            keep(ours, simulate(program, ["cuba"], args, number + 1, scratch))
-
-        take_turns([their_turn(label) for label in built] + [our_turn] * bool(program), args.rounds)
+        turns = [their_turn(label) for label in built]
+        if program:
+            turns.append(our_turn(ours, program, ["cuba"], args, scratch))
+        take_turns(turns, args.rounds)
         for brian2 in built.values():
             brian2.end()
         return peers, ours
@@ -274,11 +303,12 @@ class Cuba:
         theirs = peers[best]
         # All runs of a built network of Brian2 are the same run.
         known = theirs.rates_hz[:1]
-        rates = (ours.rates_hz and rates_accuracy(ours.rates_hz, known) or None, mean_rates(known))
+        accuracies = (activity_accuracy((ours.rates_hz, []), (known, [])) if ours.rates_hz else None, mean_rates(known))
         return [
-            row(f"{self.title}: simulation of {args.duration_s:g} s", ours.simulate_s, theirs.simulate_s, best, 2.0, seconds,
-                rates),
-            row(f"{self.title}: building, transient and simulation", ours.process_s, theirs.process_s, best, None, seconds),
+            row(f"{self.title}: real-time factor", ours.real_time_factor, theirs.real_time_factor, best, 2.0,
+                lambda x: f"{x:.3f}", accuracies),
+            row(f"{self.title}: building, transient and simulation", ours.process_s, theirs.process_s, best, None,
+                seconds),
         ]
 
 

@@ -1,7 +1,7 @@
 """Runs a command and writes the largest resident set it had: python -I -S peak.py REPORT COMMAND...
 
-A process inherits the mark of the one that started it until it has its own memory, so that of a child of a large process
-says nothing; this one is small.
+A process inherits the mark of the one that started it until it has its own memory, so that of a child of a large
+process says nothing; this one is small.
 """
 
 import json

@@ -30,16 +30,22 @@ class Comparisons(unittest.TestCase):
         self.assertFalse(case.accuracy({"y": changed}).ok)
         self.assertFalse(case.accuracy({"y": outputs["y"][1:]}).ok)
 
-    def test_rates(self):
+    def test_activity(self):
         theirs = [{"E": 4.0 + off, "I": 7.0 - off} for off in (-0.02, -0.01, 0.0, 0.01, 0.02)]
         near = [{"E": 4.01 + off, "I": 7.0 + off} for off in (-0.01, 0.0, 0.01)]
-        self.assertTrue(network.rates_accuracy(near, theirs).ok)
-        self.assertTrue(network.rates_accuracy(near[:1], theirs).ok)
         far = [{"E": rates["E"], "I": rates["I"] + 0.1} for rates in near]
-        self.assertFalse(network.rates_accuracy(far, theirs).ok)
-        silent = [{"E": 0.0, "I": 0.0}] * 3
-        self.assertTrue(network.rates_accuracy(silent, silent).ok)
-        self.assertFalse(network.rates_accuracy([{"E": 0.0, "I": 0.1}] * 3, silent).ok)
+        silent, stray = [{"E": 0.0, "I": 0.0}] * 3, [{"E": 0.0, "I": 0.1}] * 3
+
+        def ok(ours, other, our_cv=(), their_cv=()):
+            return network.activity_accuracy((ours, our_cv), (other, their_cv)).ok
+
+        self.assertTrue(ok(near, theirs))
+        self.assertTrue(ok(near[:1], theirs))
+        self.assertFalse(ok(far, theirs))
+        self.assertTrue(ok(near, theirs, near, theirs))
+        self.assertFalse(ok(near, theirs, far, theirs))
+        self.assertTrue(ok(silent, silent, [{"E": None, "I": None}] * 3, [{"E": None, "I": None}] * 3))
+        self.assertFalse(ok(stray, silent))
 
     def test_rate_and_cv(self):
         # One neuron with gaps 1, 3, 1, 3 (CV 1/2), one perfectly regular, one with too few spikes.

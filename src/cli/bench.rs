@@ -4,6 +4,7 @@ mod bank;
 mod conv1d;
 mod csr;
 mod lif;
+mod sizes;
 mod state_space;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use spikewave::device::{Choice, DeviceOptions};
 use spikewave::{Device, Error, Result};
 
-use super::{print, print_json};
+use super::{DeviceArgs, print, print_json};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -25,6 +26,16 @@ pub struct Args {
     /// The folder for the results.
     #[arg(long)]
     output: Option<PathBuf>,
+    /// With lif: steps so many neurons on one thread, on all threads and on a GPU, and says from which number on the GPU
+    /// is faster. It brings its own input.
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', conflicts_with_all = ["input", "output"])]
+    sizes: Vec<usize>,
+    /// With --sizes: auto, gpu (hardware only), or part of an adapter's name.
+    #[arg(long, value_name = "DEVICE", requires = "sizes")]
+    device: Option<String>,
+    /// With --sizes: what all threads are.
+    #[arg(long, value_name = "N", requires = "sizes")]
+    threads: Option<usize>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -84,6 +95,14 @@ fn median(times: &[f64]) -> f64 {
 }
 
 pub fn run(args: &Args) -> Result<()> {
+    if !args.sizes.is_empty() {
+        if args.name != "lif" {
+            return Err(Error::invalid("sizes", format!("{} has none; lif has", args.name)));
+        }
+        let device = args.device.clone().unwrap_or_else(|| "auto".into());
+        let device = DeviceArgs { device, memory_budget: None, threads: args.threads, force: false };
+        return sizes::run(&args.sizes, &device, args.json);
+    }
     if args.name == "state-space" {
         return state_space::run(args.json);
     }

@@ -21,7 +21,7 @@ use spikewave::io::{npz, same_file};
 use spikewave::{Device, Error, Result};
 
 use super::gw::{announce, writable};
-use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, say};
+use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, resident_peak, say};
 
 /// Spikes a second of the no-spike state, as in the reference.
 const NO_SPIKE_RATE: f64 = 1e-10;
@@ -536,13 +536,6 @@ impl Job<'_> {
             plan: summary.plan,
         })
     }
-}
-
-/// The most resident memory of this process so far, where the system says it.
-fn resident_peak() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find(|l| l.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// Makes the GNU allocator give large blocks back to the system when they are freed.

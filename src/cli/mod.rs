@@ -6,6 +6,7 @@ mod devices;
 mod gw;
 mod gw_condition;
 mod gw_detect;
+mod simulate;
 mod warmup;
 
 use std::io::{IsTerminal, Write};
@@ -38,6 +39,8 @@ enum Command {
     Gw(gw::Command),
     /// Decodes the position of an animal from unsorted spikes. Without a session: the bundled simulated one.
     Decode(Box<decode::Args>),
+    /// Simulates a network of spiking neurons.
+    Simulate(Box<simulate::Args>),
     /// Runs one benchmark on the inputs of a peer (see benches/peers/README.md).
     Bench(bench::Args),
 }
@@ -121,6 +124,13 @@ fn progress() -> ProgressBar {
     bar
 }
 
+/// The most resident memory of this process so far, where the system says it.
+fn resident_peak() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 /// Prints a line to standard error; nobody need be there to read it.
 fn say(line: &str) {
     _ = writeln!(std::io::stderr().lock(), "{line}");
@@ -159,6 +169,7 @@ pub fn main() -> ExitCode {
         Command::Warmup(args) => warmup::run(&args),
         Command::Gw(command) => gw::run(&command),
         Command::Decode(args) => decode::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match result {

@@ -103,7 +103,13 @@ impl Network {
                     return bad(format!("{n} synapses; at most {most} from {} neurons", source.size));
                 }
             }
-            Rule::FixedInDegree(k) => degree(&what, "in-degree", *k, sources, "sources", projection.multapses)?,
+            Rule::FixedInDegree(k) => {
+                degree(&what, "in-degree", *k, sources, "sources", projection.multapses)?;
+                let (n, most) = (u64::from(*k) * u64::from(target.size), MOST_SYNAPSES * u64::from(source.size));
+                if n > most {
+                    return bad(format!("{n} synapses; at most {most} from {} neurons", source.size));
+                }
+            }
             Rule::FixedOutDegree(k) => degree(&what, "out-degree", *k, targets, "targets", projection.multapses)?,
             Rule::FixedProbability(p) if (0.0..=1.0).contains(p) => {}
             Rule::FixedProbability(p) => return bad(format!("a probability of {p}; from 0 to 1")),
@@ -195,7 +201,7 @@ impl Network {
         }
         if let Some(interval) = probe.interval {
             let steps = (interval / self.dt).round();
-            if !(steps >= 1.0 && steps <= MOST_STEPS && (interval / self.dt - steps).abs() < 1e-6 * steps) {
+            if !((1.0..=MOST_STEPS).contains(&steps) && (interval / self.dt - steps).abs() < 1e-6 * steps) {
                 return bad(format!("an interval of {interval} ms is not a multiple of the step of {} ms", self.dt));
             }
         }
@@ -390,8 +396,10 @@ mod tests {
         }
     }
 
+    type Case = (&'static str, fn(&mut Network));
+
     /// Each change must be refused with words that contain the text.
-    fn refused(cases: &[(&str, fn(&mut Network))]) {
+    fn refused(cases: &[Case]) {
         network().check().unwrap();
         for (words, change) in cases {
             let mut network = network();
@@ -487,6 +495,11 @@ mod tests {
             ("at most 8589934592", |n| {
                 n.projections[0].multapses = true;
                 n.projections[0].rule = Rule::FixedTotalNumber(1 << 40);
+            }),
+            ("at most 1073741824 from 1 neurons", |n| {
+                n.projections[0].source = "Z".into();
+                n.projections[0].multapses = true;
+                n.projections[0].rule = Rule::FixedInDegree(1 << 30);
             }),
             ("a probability of 1.5", |n| n.projections[0].rule = Rule::FixedProbability(1.5)),
             ("a probability of NaN", |n| n.projections[0].rule = Rule::FixedProbability(f64::NAN)),

@@ -6,6 +6,7 @@
 
 mod check;
 mod checkpoint;
+mod choice;
 mod connect;
 mod distribution;
 mod draw;
@@ -20,6 +21,7 @@ mod simulation;
 mod sonata;
 
 pub use crate::ops::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich, Stdp, StdpRule};
+pub use choice::Trial;
 pub use connect::{BuildOptions, Connectivity, Layout};
 pub use distribution::Distribution;
 pub use model::{Edges, Input, Network, Neuron, Population, Probe, Projection, Rule, Variable};

@@ -26,15 +26,14 @@ impl Network {
         Ok(match &self.populations[p].neuron {
             Neuron::IafPscExp(m) => NeuronModel::IafPscExp(m.try_map(&mut draw)?),
             Neuron::IafPscDelta(m) => NeuronModel::IafPscDelta(m.try_map(&mut draw)?),
-            other => return Err(crate::Error::invalid("neuron", format!("{other:?} is not there yet"))),
-            /*Neuron::IafCondExp(m) => NeuronModel::IafCondExp(m.try_map(&mut draw)?),
+            Neuron::IafCondExp(m) => NeuronModel::IafCondExp(m.try_map(&mut draw)?),
             Neuron::Izhikevich(m) => NeuronModel::Izhikevich(m.try_map(&mut draw)?),
             Neuron::PoissonSource { rate } => NeuronModel::PoissonSource { rate: *rate, stream: p as u32 },
             // A spike at time t is one of the step that ends then.
             Neuron::SpikeSource { times } => {
                 let step = |time: &f64| ((time / self.dt).round() - 1.0).max(0.0) as u32;
                 NeuronModel::SpikeSource { steps: times.iter().map(|t| t.iter().map(step).collect()).collect() }
-            }*/
+            }
         })
     }
 }

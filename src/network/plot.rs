@@ -120,7 +120,7 @@ pub fn network(figure: &NetworkFigure<'_>, path: &Path) -> Result<()> {
 
     // Rates, each beside its population.
     let fastest = rows.iter().map(|r| r.rate).filter(|r| r.is_finite()).fold(0.0, f64::max);
-    let end = round_values(0.0, 2.0 * fastest.max(1e-3), 10.0).into_iter().find(|v| *v >= 1.001 * fastest.max(1e-3));
+    let end = round_values(0.0, 2.0 * fastest.max(1e-3), 10.0).into_iter().find(|v| *v >= 1.18 * fastest.max(1e-3));
     let mut axes = Axes::new(
         [LEFT + width + BETWEEN, TOP, RATES, height],
         (0.0, end.unwrap_or(fastest.max(1.0))),

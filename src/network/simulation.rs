@@ -14,8 +14,8 @@ use crate::ops::{
 use crate::recording::Recording;
 use crate::{Error, Result};
 
-/// Bytes of one run's Poisson input at most: enough steps to make a submission long, little beside synapses.
-const DRIVE_BYTES: u64 = 32 << 20;
+/// Bytes of one run's spikes and Poisson input at most: enough steps to make a submission long, little beside synapses.
+const RUN_BYTES: u64 = 32 << 20;
 
 /// How a network is simulated.
 #[derive(Clone, Default)]
@@ -52,6 +52,8 @@ pub struct SimulationPlan {
     pub neurons: u64,
     /// Synapses of all projections.
     pub synapses: u64,
+    /// Synapses of each projection.
+    pub synapses_of: Vec<u64>,
     /// Bytes on the device by part.
     pub parts: Vec<(String, u64)>,
     /// Bytes on the device in all.
@@ -217,8 +219,19 @@ impl Parts {
 }
 
 fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>) -> Result<Assembly> {
-    network.check()?;
     let capabilities = device.capabilities();
+    // Not built only to be refused.
+    let least = network.least_synapse_bytes();
+    if least > capabilities.budget_bytes {
+        return Err(Error::OverBudget {
+            needed: least,
+            in_use: 0,
+            limit: capabilities.budget_bytes,
+            tensor: "synapses".into(),
+            tensor_bytes: least,
+            least: None,
+        });
+    }
     let build = BuildOptions {
         max_tensor_bytes: capabilities.max_tensor_bytes,
         progress: options.progress,
@@ -230,7 +243,17 @@ fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>)
     }?;
     let fingerprint = fingerprint(network, &built)?;
     let synapses = built.synapses();
-    let Connectivity { layout, tables, plastic: plastic_tables, plastic_of, exponents, planes, max_delay, .. } = built;
+    let Connectivity {
+        layout,
+        tables,
+        plastic: plastic_tables,
+        plastic_of,
+        exponents,
+        planes,
+        max_delay,
+        synapses_of,
+        ..
+    } = built;
     let dt = network.dt;
 
     let poisson: Vec<(usize, &Input)> =
@@ -242,8 +265,10 @@ fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>)
             (_, work) if work <= crate::recording::SLICE_WORK => 32,
             _ => 512,
         };
-        let step_bytes = 4 * u64::from(layout.stride) * if poisson.is_empty() { 1 } else { u64::from(planes) };
-        liked.min(DRIVE_BYTES / step_bytes).max(4) as u32
+        let drive = if poisson.is_empty() { 0 } else { 4 * u64::from(planes) };
+        // A bit of each neuron for its spikes.
+        let step_bytes = u64::from(layout.stride / 32) * (4 + 32 * drive);
+        liked.min(RUN_BYTES / step_bytes.max(1)).max(4) as u32
     });
 
     let mut rec = device.recording(if network.name.is_empty() { "network" } else { &network.name });
@@ -349,7 +374,7 @@ fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>)
     }
     let (parts, planned_bytes) = parts.bytes(&rec);
     let neuron_count = layout.size.iter().map(|&n| u64::from(n)).sum();
-    let plan = SimulationPlan { neurons: neuron_count, synapses, parts, planned_bytes };
+    let plan = SimulationPlan { neurons: neuron_count, synapses, synapses_of, parts, planned_bytes };
     Ok(Assembly { recording: rec, layout, plan, fingerprint, bus, neurons, plastic, states, probes, switches })
 }
 

@@ -13,8 +13,8 @@ pub(super) const WIDE_TARGETS: u32 = 0x2000;
 pub(super) const WEIGHT_A_ROW: u32 = 0x4000;
 pub(super) const MULTIPLICATIVE: u32 = 0x8000;
 
-/// Synapses of a step for which waking threads pays: some 20 µs.
-const LEAST_PARALLEL: usize = 1 << 14;
+/// Synapses of a step from which on waking a thread pays: twice the 16 µs that it takes to come.
+const LEAST_PARALLEL: usize = 1 << 15;
 /// Synapses that a thread should get at least.
 const LEAST_SHARE: usize = 1 << 13;
 /// Synapses between two looks ahead.
@@ -53,14 +53,16 @@ impl Spiking {
     }
 
     /// Calls `work` for every synapse in pieces of rows, on as many threads as pay; each thread has targets of its own.
-    /// `fetch` is told well before that the synapses from its argument on will be wanted.
+    /// `fetch` is told well before that the synapses from its argument on will be wanted. There are `n` synapses.
     #[inline(always)]
     pub(super) fn for_each<T: Targets>(
         &self,
+        n: usize,
         targets: T,
         fetch: impl Fn(usize) + Sync,
         work: impl Fn(usize, Range<usize>) + Sync,
     ) {
+        assert!(n <= targets.len() && self.segments.iter().all(|s| s.begin <= s.end && s.end <= n), "rows go too far");
         let shares = rayon::current_num_threads().min(self.synapses / LEAST_SHARE);
         if self.synapses < LEAST_PARALLEL || shares < 2 {
             walk(&self.segments, &fetch, &work);
@@ -89,7 +91,8 @@ impl Spiking {
             let (mut sum, mut weight) = (0, 0);
             for s in self.segments.iter().step_by(every).filter(|s| s.begin < s.end) {
                 let n = s.end - s.begin;
-                sum += targets.at(s.begin + n * share / shares) * n;
+                // SAFETY: `for_each` has checked rows.
+                sum += unsafe { targets.at(s.begin + n * share / shares) } * n;
                 weight += n;
             }
             sum / weight.max(1)
@@ -109,7 +112,8 @@ impl Spiking {
             for _ in 0..usize::BITS - longest.leading_zeros() {
                 for (begin, n) in rows.iter_mut().filter(|r| r.1 > 0) {
                     let half = *n / 2;
-                    if targets.at(*begin + half) < border {
+                    // SAFETY: `for_each` has checked rows.
+                    if unsafe { targets.at(*begin + half) } < border {
                         *begin += half + 1;
                         *n -= half + 1;
                     } else {
@@ -155,14 +159,22 @@ pub(super) fn prefetch<T>(x: &[T], at: usize) {
 
 /// Targets by synapse.
 pub(super) trait Targets: Copy + Sync {
-    fn at(self, synapse: usize) -> usize;
+    fn len(self) -> usize;
+    /// # Safety
+    /// The synapse is below [`Self::len`].
+    unsafe fn at(self, synapse: usize) -> usize;
     fn prefetch(self, synapse: usize);
 }
 
 impl Targets for &[u32] {
     #[inline(always)]
-    fn at(self, synapse: usize) -> usize {
-        self[synapse] as usize
+    fn len(self) -> usize {
+        <[u32]>::len(self)
+    }
+    #[inline(always)]
+    unsafe fn at(self, synapse: usize) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { *self.get_unchecked(synapse) as usize }
     }
     #[inline(always)]
     fn prefetch(self, synapse: usize) {
@@ -186,8 +198,13 @@ impl<'a> Halves<'a> {
 
 impl Targets for Halves<'_> {
     #[inline(always)]
-    fn at(self, synapse: usize) -> usize {
-        self.0[synapse ^ HALF].into()
+    fn len(self) -> usize {
+        self.0.len()
+    }
+    #[inline(always)]
+    unsafe fn at(self, synapse: usize) -> usize {
+        // SAFETY: the caller's promise; there is an even number of halves.
+        unsafe { (*self.0.get_unchecked(synapse ^ HALF)).into() }
     }
     #[inline(always)]
     fn prefetch(self, synapse: usize) {
@@ -197,14 +214,21 @@ impl Targets for Halves<'_> {
 
 /// Delays by synapse.
 pub(super) trait Delays: Copy + Sync {
-    fn at(self, synapse: usize) -> u32;
+    fn len(self) -> usize;
+    /// # Safety
+    /// The synapse is below [`Self::len`].
+    unsafe fn at(self, synapse: usize) -> u8;
     fn prefetch(self, synapse: usize);
 }
 
 /// One for all.
-impl Delays for u32 {
+impl Delays for u8 {
     #[inline(always)]
-    fn at(self, _: usize) -> u32 {
+    fn len(self) -> usize {
+        usize::MAX
+    }
+    #[inline(always)]
+    unsafe fn at(self, _: usize) -> u8 {
         self
     }
     #[inline(always)]
@@ -223,8 +247,13 @@ impl<'a> Bytes<'a> {
 
 impl Delays for Bytes<'_> {
     #[inline(always)]
-    fn at(self, synapse: usize) -> u32 {
-        self.0[synapse ^ BYTE].into()
+    fn len(self) -> usize {
+        self.0.len()
+    }
+    #[inline(always)]
+    unsafe fn at(self, synapse: usize) -> u8 {
+        // SAFETY: the caller's promise; there are whole words of bytes.
+        unsafe { *self.0.get_unchecked(synapse ^ BYTE) }
     }
     #[inline(always)]
     fn prefetch(self, synapse: usize) {
@@ -236,37 +265,48 @@ impl Delays for Bytes<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct Ring {
     sums: Scattered<u32>,
-    step: u32,
-    mask: u32,
-    /// Sums of a slot, and from one plane to the next (0: there is one).
-    slot: usize,
+    /// Where target 0's sum of what arrives after each delay is.
+    slots: [u32; 256],
+    /// From one plane to the next; 0: there is one.
     plane: usize,
-    first_target: usize,
 }
 
 impl Ring {
     /// The ring as `form` says, at step `step`.
     pub(super) fn new(sums: &mut [u32], step: u32, form: u32, stride: u32, first_target: u32) -> Self {
         let two = form & TWO_PLANES != 0;
-        let stride = stride as usize;
-        Self {
-            sums: Scattered::new(sums),
-            step,
-            mask: (1 << (form >> 8 & 15)) - 1,
-            slot: if two { 2 * stride } else { stride },
-            plane: if two { stride } else { 0 },
-            first_target: first_target as usize,
+        let slot = if two { 2 * stride } else { stride };
+        let count = 1 << (form >> 8 & 15);
+        let mut slots = [0; 256];
+        for (delay, at) in slots.iter_mut().take(count as usize).enumerate() {
+            *at = (step.wrapping_add(delay as u32) & (count - 1)) * slot + first_target;
         }
+        Self { sums: Scattered::new(sums), slots, plane: if two { stride as usize } else { 0 } }
     }
 
+    /// What a loop keeps in registers.
+    #[inline(always)]
+    pub(super) fn view(&self) -> View<'_> {
+        View { sums: self.sums, slots: &self.slots, plane: self.plane }
+    }
+}
+
+/// A [`Ring`] of which nothing is fetched again after a sum has been written.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    sums: Scattered<u32>,
+    slots: &'a [u32; 256],
+    plane: usize,
+}
+
+impl View<'_> {
     /// Adds `units` to what `target` gets after `delay` steps.
     ///
     /// # Safety
     /// No other thread adds to this target.
     #[inline(always)]
-    pub(super) unsafe fn add(&self, delay: u32, target: usize, units: i32) {
-        let slot = (self.step.wrapping_add(delay) & self.mask) as usize;
-        let at = slot * self.slot + ((units >> 31) as usize & self.plane) + self.first_target + target;
+    pub(super) unsafe fn add(self, delay: u8, target: usize, units: i32) {
+        let at = self.slots[usize::from(delay)] as usize + ((units >> 31) as usize & self.plane) + target;
         let sum = self.sums.at(at);
         // SAFETY: `at` is in the ring, and the caller's promise.
         unsafe { *sum = (*sum).wrapping_add(units as u32) };

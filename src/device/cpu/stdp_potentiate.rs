@@ -7,8 +7,11 @@ use super::parallel::Scattered;
 use super::rows::MULTIPLICATIVE;
 use crate::kernel::stdp_potentiate::{Host, Params};
 
-/// Synapses of a step for which waking threads pays: some 20 µs.
-const LEAST_PARALLEL: usize = 1 << 13;
+/// Synapses of a step from which on waking a thread pays: twice the 16 µs that it takes to come.
+const LEAST_PARALLEL: usize = 1 << 14;
+
+/// Synapses ahead of which weights are fetched: those onto one target lie far from each other.
+const AHEAD: usize = 24;
 
 pub(super) fn run(p: &Params, a: Host<'_>) {
     let count = a.spikes[p.k as usize].min(p.stride) as usize;
@@ -26,7 +29,11 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
     let multiplicative = p.form & MULTIPLICATIVE != 0;
     let raise = |c: usize| {
         let of = range(c);
-        for (&s, &source) in a.synapses[of.clone()].iter().zip(&a.sources[of]) {
+        let synapses = &a.synapses[of.clone()];
+        for (i, (&s, &source)) in synapses.iter().zip(&a.sources[of]).enumerate() {
+            if let Some(&later) = synapses.get(i + AHEAD) {
+                weights.prefetch(later as usize, 1);
+            }
             // SAFETY: a synapse is in one column, which one thread has.
             let weight = unsafe { &mut weights.part(s as usize, 1)[0] };
             let w = *weight;

@@ -70,7 +70,7 @@ pub(super) struct Load {
     /// Sums of positive weights and of the magnitudes of negative ones, in provisional units.
     positive: Vec<AtomicU64>,
     negative: Vec<AtomicU64>,
-    synapses: Vec<AtomicU32>,
+    synapses: Vec<AtomicU64>,
     max_delay: AtomicU32,
     layout: Layout,
 }
@@ -138,7 +138,7 @@ impl Load {
                 most = most.max(n);
                 // Of integers as f64: exact up to 2^53, and in a fixed order.
                 sum += up as f64 + down as f64;
-                synapses += u64::from(n);
+                synapses += n;
             }
             let mut mean = if synapses > 0 && sum > 0.0 { sum / synapses as f64 * unit } else { f64::INFINITY };
             let mut poisson = [0.0, 0.0];
@@ -149,13 +149,15 @@ impl Load {
                 {
                     let events = f64::from(PoissonTable::new(rate * network.dt * 1e-3)?.most());
                     poisson[usize::from(*weight < 0.0)] += events * weight.abs();
-                    most = most.saturating_add(events as u32);
+                    most += events as u64;
                     mean = mean.min(weight.abs());
                 }
             }
-            // Each weight may be rounded up by half a unit; f64 sums by far less than one part in 10^12.
+            // Each weight may be rounded up by half a unit, bounds of plastic ones to the next f32.
             let bound = largest as f64 * unit + poisson[0].max(poisson[1]);
-            let fits = |e: i32| (bound * power(e) + 0.5 * f64::from(most)) * (1.0 + 1e-12) <= f64::from(i32::MAX);
+            let fits = |e: i32| {
+                (bound * power(e) + 0.5 * most as f64) * (1.0 + f64::from(f32::EPSILON)) <= f64::from(i32::MAX)
+            };
             let individual = |s: &Spec| s.kind == Kind::Each && s.wires.iter().any(|&w| wires[w].target == p);
             let finest = if specs.iter().any(individual) { FINEST.min(self.scales[p] - 2) } else { FINEST };
             exponents.push((COARSEST..=finest).rev().find(|&e| fits(e)).unwrap_or(COARSEST));

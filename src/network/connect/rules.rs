@@ -79,6 +79,9 @@ pub(super) enum Ends {
     Pairs(Vec<u64>, bool),
 }
 
+/// Takes a value of a source, from many threads.
+type Place<'a> = &'a (dyn Fn(u32, u32) + Sync);
+
 /// What a thread needs again and again.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -196,8 +199,7 @@ impl Wire<'_> {
             Rule::FixedTotalNumber(_) if self.multapses => Ok(Ends::Drawn),
             Rule::FixedTotalNumber(_) => self.pairs(work).map(|(pairs, absent)| Ends::Pairs(pairs, absent)),
             Rule::FixedInDegree(k) => {
-                let (offsets, targets) =
-                    self.scatter(|place| self.columns(*k, work, |source, target| place(source, target)))?;
+                let (offsets, targets) = self.scatter(|place| self.columns(*k, work, place))?;
                 Ok(Ends::Targets(offsets, targets))
             }
             Rule::Edges(Edges { sources, .. }) => {
@@ -307,10 +309,7 @@ impl Wire<'_> {
     }
 
     /// Sorts by source what `all` hands out together with its source; within a source in any order.
-    fn scatter(
-        &self,
-        all: impl FnOnce(&(dyn Fn(u32, u32) + Sync)) -> Result<()>,
-    ) -> Result<(Vec<usize>, Vec<AtomicU32>)> {
+    fn scatter(&self, all: impl FnOnce(Place) -> Result<()>) -> Result<(Vec<usize>, Vec<AtomicU32>)> {
         let offsets = offsets(&self.counts);
         let used: Vec<AtomicU32> = atomics(self.counts.len())?;
         let sorted: Vec<AtomicU32> = atomics(offsets[self.counts.len()])?;
@@ -339,7 +338,7 @@ impl Wire<'_> {
                 let i = drawn + i as u64;
                 let [low, high, ..] = words.at((i >> 32) as u32, i as u32);
                 let word = u128::from(high) << 32 | u128::from(low);
-                *pair = (word * u128::from(all) >> 64) as u64;
+                *pair = ((word * u128::from(all)) >> 64) as u64;
             });
             drawn += missing.len() as u64;
             pairs.par_sort_unstable();
