@@ -63,6 +63,7 @@ impl Case {
         let case: Self = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         assert!(case.steps == 100_000 && case.resolution_ms == 0.1 && case.v_m.len() == TRACED as usize);
         assert_eq!(case.spike_steps.len(), case.neurons.len());
+        assert!(case.spike_steps[0].len() > 10, "{name} is silent");
         case
     }
 

@@ -225,16 +225,17 @@ fn mixed(setup: &Setup) -> impl Fn(u32, u32, u32) -> i32 + use<> {
 }
 
 #[test]
-fn ten_seconds_as_in_f64_on_every_device() {
+fn ten_seconds_as_in_f64() {
     for (planes, driven) in [(1, false), (2, true)] {
         let setup = Setup { driven, ..mixture(planes) };
         let input = mixed(&setup);
         let run = on(&cpu(1), &setup, (LONG, 256), true, &input);
         assert_as_oracle(&run, &setup, LONG, 2e-5, &input);
+        // tests/nest.rs has ten seconds on every device.
+        let second = on(&cpu(1), &setup, (LONG / 10, 256), false, &input);
         for device in common::devices() {
-            let other = on(&device, &setup, (LONG, 256), false, &input);
-            assert!(other.spikes == run.spikes, "spikes with {planes} planes on {}", device.name());
-            assert!(other.states == run.states, "states with {planes} planes on {}", device.name());
+            let other = on(&device, &setup, (LONG / 10, 256), false, &input);
+            assert!(other == second, "{planes} planes on {}", device.name());
         }
     }
 }
