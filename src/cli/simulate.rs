@@ -30,6 +30,8 @@ Arrays of SPIKES.npz (n spikes in the order of time, K populations):
   time_ms (n), population (n): index into population_names, neuron (n): index within the population,
   neuron_global (n): index through all populations, population_names (K), population_sizes (K),
   span_ms (2): spikes at times above the first and up to the second are here
+  probe_names: the variable and population of each probe of the description; for probe number i
+  probe_i_neuron (m): indices within the population, probe_i_time_ms (t), probe_i_values (t x m)
 
 A description NETWORK.ron is that of the documentation of `spikewave::network::Network`; an example is
 assets/networks/balanced.ron in the repository.";
@@ -71,7 +73,7 @@ pub struct Args {
     /// Spikes, rates and intervals count from this time on.
     #[arg(long, value_name = "MS", default_value_t = 0.0, allow_negative_numbers = true)]
     record_from: f64,
-    /// Keeps no spikes: nothing is read back while the network runs.
+    /// Keeps no spikes, only their number: nothing is read back while the network runs.
     #[arg(long, conflicts_with_all = ["plot", "output", "record_from"])]
     no_record: bool,
     /// Goes on from a checkpoint of the same network.
@@ -340,7 +342,7 @@ pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     interrupt();
     args.files()?;
-    let network = args.describe()?;
+    let mut network = args.describe()?;
     network.check()?;
     let duration_ms = 1e3 * args.duration_s;
     let steps = network::steps_of(duration_ms, network.dt)?;
@@ -351,8 +353,13 @@ pub fn run(args: &Args) -> Result<()> {
         let why = format!("{} ms; the simulation ends at {end} ms, and nothing would be recorded", args.record_from);
         Err(Error::invalid("record-from", why))
     };
-    if args.resume.is_none() && args.record_from >= duration_ms {
+    let record_step = (args.record_from / network.dt).round();
+    if args.resume.is_none() && record_step >= f64::from(steps) {
         return late(duration_ms);
+    }
+    if args.output.is_none() && !network.probes.is_empty() {
+        say(&format!("note: what {} probes record is written with --output only", network.probes.len()));
+        network.probes.clear();
     }
     if let Some(threads) = args.device.threads.filter(|n| *n > 0) {
         // What runs beside the device; a pool that is there already stays.
@@ -369,7 +376,7 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.resume {
         simulation.restore(path)?;
         say(&format!("resumed: {} at {} ms", path.display(), simulation.time_ms()));
-        if args.record_from >= simulation.time_ms() + duration_ms {
+        if record_step >= f64::from(simulation.step()) + f64::from(steps) {
             return late(simulation.time_ms() + duration_ms);
         }
     }
@@ -395,7 +402,7 @@ pub fn run(args: &Args) -> Result<()> {
     let rows = rows(&mut simulation)?;
     let raster = simulation.raster();
     if let (Some(path), Some(raster)) = (&args.output, raster) {
-        write(path, &rows, raster)?;
+        write(path, &rows, raster, &simulation)?;
     }
     if let (Some(path), Some(raster)) = (&args.plot, raster) {
         draw(path, &network, &rows, raster)?;
@@ -521,8 +528,8 @@ fn planned(args: &Args, network: &Network) -> Result<()> {
     print(&plan_text(network, &plan, budget))
 }
 
-/// Writes the spikes.
-fn write(path: &Path, rows: &[Row], raster: &Raster) -> Result<()> {
+/// Writes the spikes and what probes have recorded.
+fn write(path: &Path, rows: &[Row], raster: &Raster, simulation: &Simulation) -> Result<()> {
     let n = raster.spikes();
     let mut times = Vec::with_capacity(n);
     let mut neurons = Vec::with_capacity(n);
@@ -543,7 +550,17 @@ fn write(path: &Path, rows: &[Row], raster: &Raster) -> Result<()> {
         file.array("neuron_global", &[n], &neurons)?;
         file.texts("population_names", &rows.iter().map(|r| r.name.as_str()).collect::<Vec<_>>())?;
         file.array("population_sizes", &[rows.len()], &rows.iter().map(|r| r.size).collect::<Vec<_>>())?;
-        file.array("span_ms", &[2], &[span.start, span.end])
+        file.array("span_ms", &[2], &[span.start, span.end])?;
+        let probes = &simulation.network().probes;
+        let names: Vec<String> = probes.iter().map(|p| format!("{:?} of {}", p.variable, p.population)).collect();
+        file.texts("probe_names", &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        for (i, probe) in probes.iter().enumerate() {
+            let (times, values) = simulation.probe(i)?;
+            file.array(&format!("probe_{i}_neuron"), &[probe.neurons.len()], &probe.neurons)?;
+            file.array(&format!("probe_{i}_time_ms"), &[times.len()], &times)?;
+            file.array(&format!("probe_{i}_values"), &[times.len(), probe.neurons.len()], values)?;
+        }
+        Ok(())
     })
 }
 

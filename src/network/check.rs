@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::connect::planes;
 use super::{Distribution, Edges, Input, Layout, Network, Neuron, Population, Projection, Rule, Variable};
 use crate::ops::{MAX_DELAY, MAX_POISSON_MEAN};
 use crate::{Error, Result};
@@ -191,7 +192,19 @@ impl Network {
         let has = match (&population.neuron, probe.variable) {
             (Neuron::PoissonSource { .. } | Neuron::SpikeSource { .. }, _) => false,
             (_, Variable::V) => true,
-            (Neuron::IafPscExp(_) | Neuron::IafCondExp(_), Variable::Excitatory | Variable::Inhibitory) => true,
+            (Neuron::IafCondExp(_), Variable::Excitatory | Variable::Inhibitory) => true,
+            (Neuron::IafPscExp(_), Variable::Excitatory | Variable::Inhibitory) if planes(self) == 1 => {
+                return bad(format!(
+                    "there is no {:?} where both kinds of currents have one time constant and are kept as one; take \
+                     Synaptic",
+                    probe.variable
+                ));
+            }
+            (Neuron::IafPscExp(_), Variable::Excitatory | Variable::Inhibitory) => true,
+            (Neuron::IafPscExp(_), Variable::Synaptic) if planes(self) == 2 => {
+                return bad("there is no Synaptic where both kinds of currents are kept apart; take Excitatory".into());
+            }
+            (Neuron::IafPscExp(_), Variable::Synaptic) => true,
             (Neuron::IafPscExp(n), Variable::Recovery) => n.adapt_increment.constant() != Some(0.0),
             (Neuron::Izhikevich(_), Variable::Recovery) => true,
             _ => false,

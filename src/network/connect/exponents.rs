@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::tables::{Kind, Spec};
 use super::{Layout, Wire, atomics, poisson_mean};
-use crate::network::{Distribution, Input, Network, Neuron, Variable};
+use crate::network::{Distribution, Input, Network, Neuron};
 use crate::ops::PoissonTable;
 use crate::{Error, Result};
 
@@ -47,7 +47,7 @@ pub(super) fn scales(network: &Network, wires: &[Wire]) -> Vec<i32> {
 }
 
 /// 1 if all excitatory and inhibitory inputs may be added up.
-pub(super) fn planes(network: &Network) -> u32 {
+pub(in crate::network) fn planes(network: &Network) -> u32 {
     // Two draws from one distribution differ.
     let same =
         |a: &Distribution, b: &Distribution| a == b && matches!(a, Distribution::Constant(_) | Distribution::Values(_));
@@ -56,8 +56,6 @@ pub(super) fn planes(network: &Network) -> u32 {
         Neuron::IafCondExp(_) => true,
         _ => false,
     });
-    // A probe of one of the two currents needs them apart.
-    let two = two || network.probes.iter().any(|p| matches!(p.variable, Variable::Excitatory | Variable::Inhibitory));
     1 + u32::from(two)
 }
 

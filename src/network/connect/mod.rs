@@ -173,6 +173,8 @@ impl Work<'_> {
     }
 }
 
+pub(super) use exponents::planes;
+
 /// Events of a Poisson input in a step of `dt` ms, at `rate` spikes/s.
 pub(super) fn poisson_mean(rate: f64, dt: f64) -> f64 {
     rate * dt * 1e-3
@@ -264,7 +266,7 @@ impl Connectivity {
             plastic,
             plastic_of,
             exponents,
-            planes: exponents::planes(network),
+            planes: planes(network),
             max_delay: load.max_delay(),
             synapses_of,
             layout,

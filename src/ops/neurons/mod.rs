@@ -117,6 +117,8 @@ pub enum NeuronVariable {
     Excitatory,
     /// Inhibitory current (pA) or conductance (nS).
     Inhibitory,
+    /// The sum of excitatory and inhibitory currents (pA), where they are kept as one: with one plane.
+    Synaptic,
     /// Rise of the threshold (mV) or recovery variable.
     Recovery,
     /// Spikes since the start (u32).
