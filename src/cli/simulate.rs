@@ -384,8 +384,8 @@ pub fn run(args: &Args) -> Result<()> {
         let below = below_threshold(&network);
         if !below.is_empty() {
             say(&format!(
-                "note: at this scale the constant current leaves {} below threshold, and they hardly fire; --drive poisson \
-                 keeps them firing",
+                "note: at this scale the constant current leaves {} below threshold, and they hardly fire; --drive \
+                 poisson keeps them firing",
                 below.join(", ")
             ));
         }
@@ -475,8 +475,8 @@ pub fn run(args: &Args) -> Result<()> {
         raster.map_or(String::new(), |r| format!(", hash {:016x}", r.hash()))
     );
     text += &format!(
-        "time: {build_s:.2} s to build, {warmup_s:.2} s to warm up, {simulate_s:.2} s for {model_s} s: real-time factor \
-         {real_time_factor:.3}, {step_us:.1} us a step\n"
+        "time: {build_s:.2} s to build, {warmup_s:.2} s to warm up, {simulate_s:.2} s for {model_s} s: real-time \
+         factor {real_time_factor:.3}, {step_us:.1} us a step\n"
     );
     text += &format!(
         "memory: {} planned on the device, {} at its peak, of {}\n",

@@ -30,8 +30,8 @@ impl Network {
         Ok(network)
     }
 
-    /// Writes the description, so that [`Network::from_ron`] gives it back. Files that it names and that lie in the folder
-    /// of `path` are named relative to it, others by their absolute paths.
+    /// Writes the description, so that [`Network::from_ron`] gives it back. Files that it names and that lie in the
+    /// folder of `path` are named relative to it, others by their absolute paths.
     ///
     /// # Errors
     /// `File` when it cannot be written; then what was there stays.
