@@ -147,7 +147,7 @@ struct Assembly {
 
 /// Rows of every seventh neuron, if there is a synapse in them.
 fn signed_rows(first_source: u32, offsets: &[u32]) -> impl Iterator<Item = usize> {
-    let filled = move |row: &usize| (first_source as usize + row) % 7 == 0 && offsets[*row] < offsets[row + 1];
+    let filled = move |row: &usize| (first_source as usize + row).is_multiple_of(7) && offsets[*row] < offsets[row + 1];
     (0..offsets.len().saturating_sub(1)).filter(filled)
 }
 
