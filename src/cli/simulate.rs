@@ -19,8 +19,6 @@ use super::{DeviceArgs, interrupt, print, print_json, progress, resident_peak, s
 
 /// The fewest spikes of a neuron whose intervals count.
 const LEAST_SPIKES: u32 = 5;
-/// Steps between two looks at Ctrl-C while phases are timed.
-const PROFILED: u32 = 500;
 /// Synapses from which on a hardware GPU is taken without a trial, which would build the network twice.
 const UNTRIED: f64 = 3e7;
 /// Milliseconds of the picture at most: more would be a solid block.
@@ -32,6 +30,8 @@ Arrays of SPIKES.npz (n spikes in the order of time, K populations):
   time_ms (n), population (n): index into population_names, neuron (n): index within the population,
   neuron_global (n): index through all populations, population_names (K), population_sizes (K),
   span_ms (2): spikes at times above the first and up to the second are here
+  probe_names: the variable and population of each probe of the description; for probe number i
+  probe_i_neuron (m): indices within the population, probe_i_time_ms (t), probe_i_values (t x m)
 
 A description NETWORK.ron is that of the documentation of `spikewave::network::Network`; an example is
 assets/networks/balanced.ron in the repository.";
@@ -73,7 +73,7 @@ pub struct Args {
     /// Spikes, rates and intervals count from this time on.
     #[arg(long, value_name = "MS", default_value_t = 0.0, allow_negative_numbers = true)]
     record_from: f64,
-    /// Keeps no spikes: nothing is read back while the network runs.
+    /// Keeps no spikes, only their number: nothing is read back while the network runs.
     #[arg(long, conflicts_with_all = ["plot", "output", "record_from"])]
     no_record: bool,
     /// Goes on from a checkpoint of the same network.
@@ -293,30 +293,13 @@ fn simulate(args: &Args, simulation: &mut Simulation, duration_ms: f64) -> Resul
     let cancel = interrupt();
     watched("simulating", |report| {
         let started = Instant::now();
-        let mut phases: Vec<PhaseTime> = Vec::new();
-        if args.profile {
-            let steps = network::steps_of(duration_ms, simulation.network().dt)?;
-            let mut done = 0;
-            while done < steps {
-                if cancel.is_cancelled() {
-                    return Err(Error::Cancelled);
-                }
-                let some = PROFILED.min(steps - done);
-                for time in simulation.profile(some)? {
-                    match phases.iter_mut().find(|p| p.phase == time.phase) {
-                        Some(phase) => {
-                            phase.dispatches += time.dispatches;
-                            phase.time += time.time;
-                        }
-                        None => phases.push(time),
-                    }
-                }
-                done += some;
-                report(done.into(), steps.into());
-            }
+        let control = Control { cancel, progress: Some(report), ..Control::default() };
+        let phases = if args.profile {
+            simulation.profile(duration_ms, &control)?
         } else {
-            simulation.run(duration_ms, &Control { cancel, progress: Some(report), ..Control::default() })?;
-        }
+            simulation.run(duration_ms, &control)?;
+            Vec::new()
+        };
         Ok((phases, started.elapsed().as_secs_f64()))
     })
 }
@@ -359,7 +342,7 @@ pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     interrupt();
     args.files()?;
-    let network = args.describe()?;
+    let mut network = args.describe()?;
     network.check()?;
     let duration_ms = 1e3 * args.duration_s;
     let steps = network::steps_of(duration_ms, network.dt)?;
@@ -370,8 +353,13 @@ pub fn run(args: &Args) -> Result<()> {
         let why = format!("{} ms; the simulation ends at {end} ms, and nothing would be recorded", args.record_from);
         Err(Error::invalid("record-from", why))
     };
-    if args.resume.is_none() && args.record_from >= duration_ms {
+    let record_step = (args.record_from / network.dt).round();
+    if args.resume.is_none() && record_step >= f64::from(steps) {
         return late(duration_ms);
+    }
+    if args.output.is_none() && !network.probes.is_empty() {
+        say(&format!("note: what {} probes record is written with --output only", network.probes.len()));
+        network.probes.clear();
     }
     if let Some(threads) = args.device.threads.filter(|n| *n > 0) {
         // What runs beside the device; a pool that is there already stays.
@@ -388,7 +376,7 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.resume {
         simulation.restore(path)?;
         say(&format!("resumed: {} at {} ms", path.display(), simulation.time_ms()));
-        if args.record_from >= simulation.time_ms() + duration_ms {
+        if record_step >= f64::from(simulation.step()) + f64::from(steps) {
             return late(simulation.time_ms() + duration_ms);
         }
     }
@@ -414,7 +402,7 @@ pub fn run(args: &Args) -> Result<()> {
     let rows = rows(&mut simulation)?;
     let raster = simulation.raster();
     if let (Some(path), Some(raster)) = (&args.output, raster) {
-        write(path, &rows, raster)?;
+        write(path, &rows, raster, &simulation)?;
     }
     if let (Some(path), Some(raster)) = (&args.plot, raster) {
         draw(path, &network, &rows, raster)?;
@@ -471,7 +459,6 @@ pub fn run(args: &Args) -> Result<()> {
             "spikes": raster.map_or(spikes.round() as u64, |r| r.spikes() as u64),
             "spike_hash": raster.map(|r| format!("{:016x}", r.hash())),
             "synaptic_events": events,
-            "step_us": step_us,
             "tried_us": tried_us.map(|[cpu, gpu]| json!({"cpu": cpu, "gpu": gpu})),
             "profile": args.profile.then(|| phases.iter().map(phase).collect::<Vec<_>>()),
             "files": files,
@@ -541,8 +528,8 @@ fn planned(args: &Args, network: &Network) -> Result<()> {
     print(&plan_text(network, &plan, budget))
 }
 
-/// Writes the spikes.
-fn write(path: &Path, rows: &[Row], raster: &Raster) -> Result<()> {
+/// Writes the spikes and what probes have recorded.
+fn write(path: &Path, rows: &[Row], raster: &Raster, simulation: &Simulation) -> Result<()> {
     let n = raster.spikes();
     let mut times = Vec::with_capacity(n);
     let mut neurons = Vec::with_capacity(n);
@@ -563,17 +550,26 @@ fn write(path: &Path, rows: &[Row], raster: &Raster) -> Result<()> {
         file.array("neuron_global", &[n], &neurons)?;
         file.texts("population_names", &rows.iter().map(|r| r.name.as_str()).collect::<Vec<_>>())?;
         file.array("population_sizes", &[rows.len()], &rows.iter().map(|r| r.size).collect::<Vec<_>>())?;
-        file.array("span_ms", &[2], &[span.start, span.end])
+        file.array("span_ms", &[2], &[span.start, span.end])?;
+        let probes = &simulation.network().probes;
+        let names: Vec<String> = probes.iter().map(|p| format!("{:?} of {}", p.variable, p.population)).collect();
+        file.texts("probe_names", &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        for (i, probe) in probes.iter().enumerate() {
+            let (times, values) = simulation.probe(i)?;
+            file.array(&format!("probe_{i}_neuron"), &[probe.neurons.len()], &probe.neurons)?;
+            file.array(&format!("probe_{i}_time_ms"), &[times.len()], &times)?;
+            file.array(&format!("probe_{i}_values"), &[times.len(), probe.neurons.len()], values)?;
+        }
+        Ok(())
     })
 }
 
 /// Draws the spikes of the last second, and the rates.
 fn draw(path: &Path, network: &Network, rows: &[Row], raster: &Raster) -> Result<()> {
     let span = raster.span_ms();
-    let neurons: u64 = rows.iter().filter(|r| !r.source).map(|r| u64::from(r.size)).sum();
     let figure = NetworkFigure {
         title: name_of(network).into(),
-        subtitle: format!("{neurons} neurons; rates from {} to {} ms", span.start.round(), span.end.round()),
+        subtitle: format!("rates from {} to {} ms", span.start.round(), span.end.round()),
         populations: rows
             .iter()
             .map(|r| PopulationRow {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::connect::planes;
 use super::{Distribution, Edges, Input, Layout, Network, Neuron, Population, Projection, Rule, Variable};
 use crate::ops::{MAX_DELAY, MAX_POISSON_MEAN};
 use crate::{Error, Result};
@@ -117,8 +118,13 @@ impl Network {
                 check_edges(&what, edges, projection, source.size, target.size, itself)?;
                 ordered = Some(edges.sources.len() as u64);
             }
-            // The file decides about weights and delays.
-            Rule::Sonata { .. } => return projection.plasticity.as_ref().map_or(Ok(()), |stdp| stdp.check()),
+            // The file decides about weights and delays; those of the projection are for what it lacks.
+            Rule::Sonata { .. } => {
+                let any = (f64::NEG_INFINITY, f64::INFINITY);
+                projection.weight.check(&format!("weights of {what}"), 1, any)?;
+                projection.delay.check(&format!("delays of {what}"), 1, any)?;
+                return projection.plasticity.as_ref().map_or(Ok(()), |stdp| stdp.check());
+            }
         }
         for (name, values) in [("weight", &projection.weight), ("delay", &projection.delay)] {
             let Distribution::Values(values) = values else { continue };
@@ -186,8 +192,21 @@ impl Network {
         let has = match (&population.neuron, probe.variable) {
             (Neuron::PoissonSource { .. } | Neuron::SpikeSource { .. }, _) => false,
             (_, Variable::V) => true,
-            (Neuron::IafPscExp(_) | Neuron::IafCondExp(_), Variable::Excitatory | Variable::Inhibitory) => true,
-            (Neuron::IafPscExp(_) | Neuron::Izhikevich(_), Variable::Recovery) => true,
+            (Neuron::IafCondExp(_), Variable::Excitatory | Variable::Inhibitory) => true,
+            (Neuron::IafPscExp(_), Variable::Excitatory | Variable::Inhibitory) if planes(self) == 1 => {
+                return bad(format!(
+                    "there is no {:?} where both kinds of currents have one time constant and are kept as one; take \
+                     Synaptic",
+                    probe.variable
+                ));
+            }
+            (Neuron::IafPscExp(_), Variable::Excitatory | Variable::Inhibitory) => true,
+            (Neuron::IafPscExp(_), Variable::Synaptic) if planes(self) == 2 => {
+                return bad("there is no Synaptic where both kinds of currents are kept apart; take Excitatory".into());
+            }
+            (Neuron::IafPscExp(_), Variable::Synaptic) => true,
+            (Neuron::IafPscExp(n), Variable::Recovery) => n.adapt_increment.constant() != Some(0.0),
+            (Neuron::Izhikevich(_), Variable::Recovery) => true,
             _ => false,
         };
         if !has {

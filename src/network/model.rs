@@ -238,6 +238,9 @@ pub enum Variable {
     Excitatory,
     /// Inhibitory current (pA) or conductance (nS).
     Inhibitory,
+    /// The synaptic current, pA, in networks whose excitatory and inhibitory currents all have one time constant and are
+    /// kept as one.
+    Synaptic,
     /// Rise of the threshold (mV) or recovery variable.
     Recovery,
 }
@@ -248,6 +251,7 @@ impl From<Variable> for NeuronVariable {
             Variable::V => Self::V,
             Variable::Excitatory => Self::Excitatory,
             Variable::Inhibitory => Self::Inhibitory,
+            Variable::Synaptic => Self::Synaptic,
             Variable::Recovery => Self::Recovery,
         }
     }

@@ -117,6 +117,8 @@ pub enum NeuronVariable {
     Excitatory,
     /// Inhibitory current (pA) or conductance (nS).
     Inhibitory,
+    /// The sum of excitatory and inhibitory currents (pA), where they are kept as one: with one plane.
+    Synaptic,
     /// Rise of the threshold (mV) or recovery variable.
     Recovery,
     /// Spikes since the start (u32).
@@ -407,12 +409,10 @@ impl Neurons {
         Ok(())
     }
 
-    /// What a checkpoint must hold beside the ring, by names that stay the same for the same populations.
+    /// What a checkpoint must hold beside the ring, by names that stay the same for the same populations. Parameters
+    /// are not among it: they follow from the populations and from [`set_offset`](Self::set_offset).
     pub fn states(&self) -> Vec<(String, Tensor<u32>)> {
-        let both = |g: &Group| {
-            [(format!("{} state", g.kind.name()), g.state), (format!("{} parameters", g.kind.name()), g.table)]
-        };
-        self.groups.iter().flat_map(both).collect()
+        self.groups.iter().map(|g| (format!("{} state", g.kind.name()), g.state)).collect()
     }
 
     /// Where a variable of a population is; `None` if its model has no such variable.
