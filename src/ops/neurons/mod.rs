@@ -483,8 +483,11 @@ fn check_places(bus: &Bus, populations: &[NeuronPopulation]) -> Result<()> {
     Ok(())
 }
 
-/// The table of a kind, and where in it each population's constant input is.
-fn table(built: &[(&NeuronPopulation, &Description)]) -> Result<(Vec<u32>, Vec<Option<Range<usize>>>)> {
+/// Where in a table each population's constant input is.
+type Inputs = Vec<Option<Range<usize>>>;
+
+/// The table of a kind.
+fn table(built: &[(&NeuronPopulation, &Description)]) -> Result<(Vec<u32>, Inputs)> {
     let mut table: Vec<u32> = Vec::new();
     let mut own = 0;
     for (at, (p, _)) in built.iter().enumerate() {
