@@ -43,14 +43,7 @@ fn hash(simulation: &Simulation) -> u64 {
 /// 1,544 neurons, 119,548 synapses. With direct current they are silent when scaled down so far, in NEST too, unless
 /// they start scattered around the threshold.
 fn small(drive: Drive) -> Network {
-    microcircuit(&MicrocircuitOptions {
-        scale: 0.02,
-        drive,
-        seed: 7,
-        v0: InitialPotential::Original,
-        ..MicrocircuitOptions::default()
-    })
-    .unwrap()
+    microcircuit(&MicrocircuitOptions { scale: 0.02, drive, seed: 7, v0: InitialPotential::Original }).unwrap()
 }
 
 #[test]
