@@ -323,7 +323,7 @@ fn steps_behind_the_clock_touch_nothing() {
         rec.download(bus.ring).unwrap();
         rec.download(bus.spikes).unwrap();
         let mut prepared = device.prepare(&rec).unwrap();
-        let values: Vec<u32> = (0..words as u32).map(|i| i % 1000 << EXPONENT).collect();
+        let values: Vec<u32> = (0..words as u32).map(|i| (i % 1000) << EXPONENT).collect();
         // Steps 13 to 15: slots 5 to 7 of the ring.
         let clock = Bus::clock(13, 3, 0);
         let out = prepared.run(&[bus.clock.feed(&clock), feed.feed(&values)], &Control::default()).unwrap();
