@@ -136,6 +136,10 @@ impl Args {
                 only(self.scale.is_some(), "scale", "microcircuit, cuba, coba and brunel")?;
                 let mut network = Network::from_ron(name)?;
                 network.seed = self.seed.unwrap_or(network.seed);
+                network.check().map_err(|error| match error {
+                    Error::InvalidArgument { what, why } => Error::file(name, format!("invalid {what}: {why}")),
+                    other => other,
+                })?;
                 Ok(network)
             }
             _ => {
@@ -346,6 +350,12 @@ pub fn run(args: &Args) -> Result<()> {
     network.check()?;
     let duration_ms = 1e3 * args.duration_s;
     let steps = network::steps_of(duration_ms, network.dt)?;
+    if args.record_from != 0.0 {
+        network::steps_of(args.record_from, network.dt).map_err(|e| match e {
+            Error::InvalidArgument { why, .. } => Error::invalid("record-from", why),
+            other => other,
+        })?;
+    }
     if !(args.record_from >= 0.0 && args.record_from.is_finite()) {
         return Err(Error::invalid("record-from", format!("{} ms; a time from 0 on", args.record_from)));
     }
@@ -392,21 +402,36 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let began_ms = simulation.time_ms();
     let simulated = simulate(args, &mut simulation, duration_ms);
-    if let (Some(path), Ok(_) | Err(Error::Cancelled)) = (&args.checkpoint, &simulated) {
-        simulation.checkpoint(path)?;
-        if simulated.is_err() {
-            say(&format!("saved: {} at {} ms", path.display(), simulation.time_ms()));
-        }
+    if !matches!(simulated, Ok(_) | Err(Error::Cancelled)) {
+        return simulated.map(drop);
     }
-    let (phases, simulate_s) = simulated?;
+    // What has been simulated is kept, interrupted or not, and whatever file cannot be written.
+    let mut failed = None;
+    let mut files = Vec::new();
+    let mut keep = |path: &Path, written: Result<()>| match written {
+        Ok(()) => files.push(path.display().to_string()),
+        Err(error) => failed = failed.take().or(Some(error)),
+    };
+    if let Some(path) = &args.checkpoint {
+        keep(path, simulation.checkpoint(path));
+    }
     let rows = rows(&mut simulation)?;
     let raster = simulation.raster();
     if let (Some(path), Some(raster)) = (&args.output, raster) {
-        write(path, &rows, raster, &simulation)?;
+        keep(path, write(path, &rows, raster, &simulation));
     }
     if let (Some(path), Some(raster)) = (&args.plot, raster) {
-        draw(path, &network, &rows, raster)?;
+        keep(path, draw(path, &network, &rows, raster));
     }
+    let (phases, simulate_s) = match simulated {
+        Ok(done) => done,
+        Err(error) => {
+            if !files.is_empty() {
+                say(&format!("saved: {} at {} ms", files.join(", "), simulation.time_ms()));
+            }
+            return Err(failed.unwrap_or(error));
+        }
+    };
 
     let model_s = duration_ms / 1e3;
     let recorded_s = (simulation.time_ms() - began_ms.max(if args.no_record { 0.0 } else { args.record_from })) / 1e3;
@@ -423,11 +448,9 @@ pub fn run(args: &Args) -> Result<()> {
         .sum();
     let peak_bytes = device.stats().memory.peak_bytes;
     let (build_s, warmup_s) = (simulation.build_time().as_secs_f64(), simulation.warmup_time().as_secs_f64());
-    let files: Vec<String> =
-        args.output.iter().chain(&args.plot).chain(&args.checkpoint).map(|p| p.display().to_string()).collect();
     if args.json {
         let of = |value: fn(&Row) -> Value| rows.iter().map(|r| (r.name.clone(), value(r))).collect::<Map<_, _>>();
-        return print_json(&json!({
+        print_json(&json!({
             "device": device.name(),
             "reason": reason,
             "network": name_of(&network),
@@ -462,7 +485,8 @@ pub fn run(args: &Args) -> Result<()> {
             "tried_us": tried_us.map(|[cpu, gpu]| json!({"cpu": cpu, "gpu": gpu})),
             "profile": args.profile.then(|| phases.iter().map(phase).collect::<Vec<_>>()),
             "files": files,
-        }));
+        }))?;
+        return failed.map_or(Ok(()), Err);
     }
     let mut text = format!("{:<12} {:>10} {:>12} {:>14}\n", "population", "neurons", "spikes/s", "CV of intervals");
     for r in &rows {
@@ -494,7 +518,8 @@ pub fn run(args: &Args) -> Result<()> {
     for file in files {
         text += &format!("written: {file}\n");
     }
-    print(&text)
+    print(&text)?;
+    failed.map_or(Ok(()), Err)
 }
 
 fn phase(p: &PhaseTime) -> Value {
@@ -543,7 +568,10 @@ fn write(path: &Path, rows: &[Row], raster: &Raster, simulation: &Simulation) ->
         neurons.iter().zip(&population).map(|(neuron, &p)| neuron - rows[p as usize].first).collect();
     let span = raster.span_ms();
     npz::write(path, |file| {
-        file.cancel_with(interrupt());
+        // An interruption before now ended the simulation, not this.
+        if !interrupt().is_cancelled() {
+            file.cancel_with(interrupt());
+        }
         file.array("time_ms", &[n], &times)?;
         file.array("population", &[n], &population)?;
         file.array("neuron", &[n], &within)?;

@@ -78,6 +78,7 @@ impl Network {
         let skipped = u32::from(itself && !projection.autapses);
         let (sources, targets) = (source.size - skipped, target.size - skipped);
         let pairs = u64::from(source.size) * u64::from(targets);
+        let given = [("weight", &projection.weight), ("delay", &projection.delay)];
         // How many synapses there are, where they have an order in which values can be given.
         let mut ordered = None;
         match &projection.rule {
@@ -121,12 +122,18 @@ impl Network {
             // The file decides about weights and delays; those of the projection are for what it lacks.
             Rule::Sonata { .. } => {
                 let any = (f64::NEG_INFINITY, f64::INFINITY);
-                projection.weight.check(&format!("weights of {what}"), 1, any)?;
-                projection.delay.check(&format!("delays of {what}"), 1, any)?;
+                for (name, values) in given {
+                    if !missing(values) {
+                        values.check(&format!("{name}s of {what}"), 1, any)?;
+                    }
+                }
                 return projection.plasticity.as_ref().map_or(Ok(()), |stdp| stdp.check());
             }
         }
-        for (name, values) in [("weight", &projection.weight), ("delay", &projection.delay)] {
+        for (name, values) in given {
+            if missing(values) {
+                return bad(format!("its {name} is missing"));
+            }
             let Distribution::Values(values) = values else { continue };
             match ordered {
                 None => return bad(format!("a list of {name}s needs a rule whose synapses have an order")),
@@ -226,6 +233,11 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// Whether a description did not give it.
+fn missing(values: &Distribution) -> bool {
+    values.constant().is_some_and(f64::is_nan)
 }
 
 /// An error with the place put before its words.

@@ -212,6 +212,21 @@ impl Connectivity {
     pub fn build(network: &Network, options: &BuildOptions<'_>) -> Result<Self> {
         let network = &*network.with_files()?;
         network.check()?;
+        let refused = |needed: u64| {
+            Err(Error::OverBudget {
+                needed,
+                in_use: 0,
+                limit: options.budget_bytes,
+                tensor: "synapses".into(),
+                tensor_bytes: needed,
+                least: None,
+            })
+        };
+        // Counting takes time too. A target has two bytes; random numbers of synapses may be a little below the mean.
+        let least = 0.98 * 2.0 * network.expected_synapses();
+        if least > options.budget_bytes as f64 {
+            return refused(least as u64);
+        }
         let layout = Layout::new(network.populations.iter().map(|p| p.size))?;
         let mut work = Work { options, seed: network.seed, done: AtomicU64::new(0), total: 0 };
         let wires = network.projections.iter().enumerate().map(|(i, p)| Wire::new(network, i, p));
@@ -231,14 +246,7 @@ impl Connectivity {
         }
         let needed = plans.iter().map(tables::Cut::bytes).sum();
         if needed > options.budget_bytes {
-            return Err(Error::OverBudget {
-                needed,
-                in_use: 0,
-                limit: options.budget_bytes,
-                tensor: "synapses".into(),
-                tensor_bytes: needed,
-                least: None,
-            });
+            return refused(needed);
         }
         let mut builders = plans.into_iter().map(tables::Cut::build).collect::<Result<Vec<_>>>()?;
         // One population of sources after the other, so that what some rules keep meanwhile is soon given back.
