@@ -548,7 +548,9 @@ mod tests {
             }),
             ("3 weights are given for 2 synapses", |n| n.projections[2].weight = vec![1.0, 2.0, 3.0].into()),
             ("a list of delays needs a rule", |n| n.projections[0].delay = vec![1.0].into()),
-            ("projection 0 (\"E\" to \"I\"): its weight is missing, or not a number", |n| n.projections[0].weight = f64::NAN.into()),
+            ("projection 0 (\"E\" to \"I\"): its weight is missing, or not a number", |n| {
+                n.projections[0].weight = f64::NAN.into()
+            }),
             ("they must be from -1000000000", |n| n.projections[0].weight = 2e9.into()),
             ("weights of projection 2 (\"E\" to \"E\"): inf", |n| {
                 n.projections[2].weight = vec![1.0, f64::INFINITY].into()
