@@ -1,4 +1,5 @@
-//! Spikes through synapses: every device against plain sums over a list of synapses.
+//! Spikes through synapses (`csr_propagate`, `stdp_depress`, `stdp_potentiate`, `stdp_trace`): every device against plain
+//! sums over a list of synapses.
 
 mod common;
 

@@ -23,7 +23,7 @@ const PROBABILITY: [[f64; 8]; 8] = [
 const EXTERNAL: [f64; 8] = [1600.0, 1500.0, 2100.0, 1900.0, 2000.0, 1900.0, 2900.0, 2100.0];
 /// Spikes/s of an external synapse.
 const EXTERNAL_RATE: f64 = 8.0;
-/// Spikes/s of the full network: 10 s of NEST's `microcircuit` package.
+/// Spikes/s of the full network, as NEST's `microcircuit` package assumes them.
 const RATES: [f64; 8] = [0.903, 2.965, 4.414, 5.876, 7.569, 8.633, 1.105, 7.829];
 /// Mean and standard deviation of the membrane potential in the full network, mV.
 const SETTLED: [(f64, f64); 8] = [
@@ -102,9 +102,9 @@ fn full_synapses(probability: f64, sources: u32, targets: u32) -> f64 {
 ///
 /// T. Potjans and M. Diesmann, Cereb. Cortex 24 (2014) 785, doi:10.1093/cercor/bhs358. Numbers, rounding and scaling as
 /// in the package `microcircuit` 1.0 of NEST's authors: a scale s multiplies neurons by s and synapses by s²; weights
-/// grow by `1/√s`, and a constant current makes up for what the mean input loses, so that mean and variance of the input
-/// stay (S. van Albada, M. Helias and M. Diesmann, PLoS Comput. Biol. 11 (2015) e1004490). Weights vary by 10 % and are
-/// drawn again where the sign is wrong; delays by 50 %, drawn again below half a step.
+/// grow by `1/√s`, and a constant current makes up for what the mean input loses, so that mean and variance of the
+/// input stay (S. van Albada, M. Helias and M. Diesmann, PLoS Comput. Biol. 11 (2015) e1004490). Weights vary by 10 %
+/// and are drawn again where the sign is wrong; delays by 50 %, drawn again below half a step.
 ///
 /// # Errors
 /// `InvalidArgument` for a scale that is not above zero, or at which a population has no neuron.
