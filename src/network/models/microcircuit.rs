@@ -2,6 +2,8 @@
 
 use super::scaled;
 use crate::network::{Distribution, IafPscExp, Input, Network, Neuron, Population, Projection, Rule};
+use crate::ops::rounded;
+use crate::random::ln;
 use crate::{Error, Result};
 
 const POPULATIONS: [&str; 8] = ["L23E", "L23I", "L4E", "L4I", "L5E", "L5I", "L6E", "L6I"];
@@ -80,18 +82,19 @@ impl Default for MicrocircuitOptions {
 }
 
 /// The current in pA whose postsynaptic potential has a peak of 1 mV: with
-/// `V(t) = J/C · τm·τs/(τm − τs) · (exp(−t/τm) − exp(−t/τs))`, at `t = τm·τs/(τm − τs) · ln(τm/τs)`.
+/// `V(t) = J/C · τm·τs/(τm − τs) · (exp(−t/τm) − exp(−t/τs))`, at `t = τm·τs/(τm − τs) · ln(τm/τs)`. To 36 bits, which
+/// are the same on every machine.
 fn current_of_potential(c_mem: f64, tau_mem: f64, tau_syn: f64) -> f64 {
     let tau = tau_mem * tau_syn / (tau_mem - tau_syn);
-    let peak = tau * (tau_mem / tau_syn).ln();
-    c_mem / (tau * ((-peak / tau_mem).exp() - (-peak / tau_syn).exp()))
+    let peak = tau * ln(tau_mem / tau_syn);
+    rounded(c_mem / (tau * ((-peak / tau_mem).exp() - (-peak / tau_syn).exp())))
 }
 
 /// Synapses of the full network from a population of `sources` neurons to one of `targets` so that two neurons have one
 /// with this probability, since several are allowed: `ln(1 − p) / ln(1 − 1/(sources·targets))`. Not rounded.
 fn full_synapses(probability: f64, sources: u32, targets: u32) -> f64 {
     let pairs = f64::from(sources) * f64::from(targets);
-    (1.0 - probability).ln() / ((pairs - 1.0) / pairs).ln()
+    ln(1.0 - probability) / ln((pairs - 1.0) / pairs)
 }
 
 /// The microcircuit under 1 mm² of cortex: four layers, each with excitatory and inhibitory neurons. Full size: 77,169

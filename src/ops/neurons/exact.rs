@@ -20,12 +20,16 @@ pub(super) fn pair(x: f64) -> [u32; 2] {
     [high.to_bits(), settled(x - f64::from(high)).to_bits()]
 }
 
-/// Two f32, by their bits, whose sum is `x` to 36 bits: what is left of a value in whose last bits mathematics libraries
-/// differ.
-pub(super) fn coefficient(x: f64) -> [u32; 2] {
+/// `x` to 36 bits: what is left of a value in whose last bits mathematics libraries differ.
+pub(crate) fn rounded(x: f64) -> f64 {
     // Veltkamp's splitting.
     let c = x * ((1u64 << 17) + 1) as f64;
-    pair(c - (c - x))
+    c - (c - x)
+}
+
+/// Two f32, by their bits, whose sum is `x` to 36 bits.
+pub(super) fn coefficient(x: f64) -> [u32; 2] {
+    pair(rounded(x))
 }
 
 /// `1 − exp(−dt/tau)`: what decays in a step.

@@ -53,6 +53,7 @@ use crate::kernel::{self, Dispatch, Tensor};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
+pub(crate) use exact::rounded;
 pub use models::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
 
 /// Neurons of a tile.
@@ -399,9 +400,7 @@ impl Neurons {
     /// # Errors
     /// `InvalidArgument` for a step that the recording does not have.
     pub fn step(&self, rec: &mut Recording, bus: &Bus, k: u32) -> Result<()> {
-        if k >= bus.steps {
-            return Err(Error::invalid("step", format!("{k} of a recording of {} steps", bus.steps)));
-        }
+        bus.has(k)?;
         for group in &self.groups {
             let work = OPERATIONS * u64::from(group.neurons);
             rec.dispatch(group.dispatch(bus, self.drive, k).work(work))?;
