@@ -1,4 +1,4 @@
-//! Synaptic events on the native path. `cargo bench --bench propagate -- --test` runs small ones once.
+//! Synaptic events on the native path. `cargo test --bench propagate` runs small ones once.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use spikewave::device::{Choice, Control, Device, DeviceOptions};
@@ -9,6 +9,11 @@ use spikewave::random::Random;
 use spikewave::recording::Recording;
 
 const STEPS: u32 = 200;
+
+/// A fiftieth, except where times are asked for.
+fn sized(synapses: u32) -> u32 {
+    if std::env::args().any(|arg| arg == "--bench") { synapses } else { synapses / 50 }
+}
 
 /// Rows of equal length, targets drawn uniformly, delays from 1 to 31 steps.
 fn table(neurons: u32, synapses: u32) -> SynapseTable {
@@ -78,11 +83,10 @@ fn steps(
 }
 
 fn constant(c: &mut Criterion) {
-    let smoke = std::env::args().any(|arg| arg == "--test");
     for (neurons, synapses, spikes) in
         [(7_717, 3_000_000, 3), (7_717, 3_000_000, 100), (40_000, 100_000_000, 12), (40_000, 100_000_000, 100)]
     {
-        let synapses = if smoke { synapses / 50 } else { synapses };
+        let synapses = sized(synapses);
         let name = format!("{synapses} synapses of {neurons} neurons, {spikes} spikes a step");
         steps(c, &name, (neurons, synapses / neurons * spikes), spikes, |rec, bus| {
             let synapses = Synapses::new(rec, bus, table(neurons, synapses)).expect("a sound table");
@@ -92,7 +96,7 @@ fn constant(c: &mut Criterion) {
 }
 
 fn plastic(c: &mut Criterion) {
-    let (neurons, synapses, spikes) = (7_717, 3_000_000, 3);
+    let (neurons, synapses, spikes) = (7_717, sized(3_000_000), 3);
     let name = format!("{synapses} plastic synapses of {neurons} neurons, {spikes} spikes a step");
     steps(c, &name, (neurons, 2 * (synapses / neurons) * spikes), spikes, |rec, bus| {
         let SynapseTable { first_source, first_target, target_span, row_offsets, targets, delays, weights } =

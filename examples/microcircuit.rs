@@ -4,8 +4,8 @@
 //! cargo run --release --example microcircuit [SCALE] [DEVICE]
 //! ```
 //!
-//! SCALE is 0.1 unless given; 1 is the full network, 299 million synapses. DEVICE is auto (default), cpu, gpu or part of
-//! an adapter's name.
+//! SCALE is 0.1 unless given; 1 is the full network, 299 million synapses. DEVICE is auto (default), cpu, gpu or part
+//! of an adapter's name.
 
 use spikewave::device::{Control, DeviceOptions};
 use spikewave::network::models::{Drive, MicrocircuitOptions, microcircuit};

@@ -35,27 +35,6 @@ const C6 = 0.0001984127;
 const C7 = -0.000024801588;
 const TWELFTH = 0.083333336;
 
-/// A sum of two f32 after `x' = x + input − fall·x`.
-fn decayed(x: vec2<f32>, fall: vec2<f32>, input: vec2<f32>) -> vec2<f32> {
-    let high = pin(input.x - pin(fall.x * x.x));
-    let low = pin(pin(input.y + x.y) - pin(fall.y * x.x));
-    let sum = two_sum(x.x, pin(high + low));
-    return vec2<f32>(settle(sum.x), sum.y);
-}
-
-fn pair(t: Tile, row: u32) -> vec2<f32> {
-    return vec2<f32>(parameter(t, row), parameter(t, row + 1u));
-}
-
-fn load_pair(t: Tile, row: u32) -> vec2<f32> {
-    return vec2<f32>(load(t, row), load(t, row + 1u));
-}
-
-fn store_pair(t: Tile, row: u32, value: vec2<f32>) {
-    store(t, row, value.x);
-    store(t, row + 1u, value.y);
-}
-
 /// (1 − e^−z)/z for z from 0 on: halved until it is small, and doubled again.
 fn phi(z: f32) -> f32 {
     var y = z;

@@ -26,27 +26,6 @@ const I_IN = 6u;
 /// In `options`: thresholds adapt.
 const ADAPTING = 1u;
 
-/// A sum of two f32 after `x' = x + input − fall·x`.
-fn decayed(x: vec2<f32>, fall: vec2<f32>, input: vec2<f32>) -> vec2<f32> {
-    let high = pin(input.x - pin(fall.x * x.x));
-    let low = pin(pin(input.y + x.y) - pin(fall.y * x.x));
-    let sum = two_sum(x.x, pin(high + low));
-    return vec2<f32>(settle(sum.x), sum.y);
-}
-
-fn pair(t: Tile, row: u32) -> vec2<f32> {
-    return vec2<f32>(parameter(t, row), parameter(t, row + 1u));
-}
-
-fn load_pair(t: Tile, row: u32) -> vec2<f32> {
-    return vec2<f32>(load(t, row), load(t, row + 1u));
-}
-
-fn store_pair(t: Tile, row: u32, value: vec2<f32>) {
-    store(t, row, value.x);
-    store(t, row + 1u, value.y);
-}
-
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let g = grid_index(wid);

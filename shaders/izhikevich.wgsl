@@ -19,18 +19,14 @@ const JUMP = 14u;
 const V = 1u;
 const U = 3u;
 
-fn pair(t: Tile, row: u32) -> vec2<f32> {
-    return vec2<f32>(parameter(t, row), parameter(t, row + 1u));
-}
-
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let g = grid_index(wid);
     if (g >= p.wg_count || p.k >= clock[1]) { return; }
     let t = tile_of(p.wg_base + g, lid);
     let input = exact(take_all(t), unit(t));
-    let v = vec2<f32>(load(t, V), load(t, V + 1u));
-    let u = vec2<f32>(load(t, U), load(t, U + 1u));
+    let v = load_pair(t, V);
+    let u = load_pair(t, U);
 
     let square = pair(t, SQUARE);
     let step = pair(t, STEP);
@@ -56,10 +52,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         follows.x = settle(follows.x);
     }
     if (t.live) {
-        store(t, V, next.x);
-        store(t, V + 1u, next.y);
-        store(t, U, follows.x);
-        store(t, U + 1u, follows.y);
+        store_pair(t, V, next);
+        store_pair(t, U, follows);
     }
     emit(t, lid, spike);
 }

@@ -55,7 +55,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let now = clock[0];
     let block = now / 4u + i / p.size;
     let first = max(max(block * 4u, now), p.start);
-    let end = min(min(block * 4u + 4u, now + clock[1]), p.stop);
+    // Neither sum may wrap.
+    let begin = min(block * 4u, 0xfffffffbu);
+    let end = min(min(begin + 4u, now + min(clock[1], ~now)), p.stop);
     if (first >= end) { return; }
     let words = philox4x32(vec4<u32>(block, neuron, p.stream, p.tag), vec2<u32>(clock[2], clock[3]));
     for (var n = first; n < end; n++) {

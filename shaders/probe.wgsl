@@ -23,7 +23,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let g = grid_index(wid);
     if (g >= p.wg_count) { return; }
     let done = clock[0] + p.k + 1u;
-    if (p.k >= clock[1] || done % p.interval != 0u) { return; }
+    // Behind step 2^32 - 2 the sum wraps.
+    if (p.k >= clock[1] || done <= clock[0] || done % p.interval != 0u) { return; }
     let row = done / p.interval - clock[0] / p.interval - 1u;
     let i = (p.wg_base + g) * 256u + lid;
     if (i < p.n) { samples[row * p.n + i] = state[elements[i]]; }

@@ -20,7 +20,7 @@ pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 /// What numbers are drawn for. Those of different purposes are independent, and of those of [`Random`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// Parameters of neurons: of a population and parameter, by neuron.
     Neurons = 0x11,
     /// Sources of synapses: of a projection, by synapse or by target.
@@ -33,7 +33,7 @@ pub enum Purpose {
 
 /// Random words that are found by their place: in any order, and by any number of threads.
 #[derive(Debug, Clone, Copy)]
-pub struct Words {
+pub(crate) struct Words {
     key: [u32; 2],
     stream: u32,
     purpose: Purpose,
@@ -41,34 +41,34 @@ pub struct Words {
 
 impl Words {
     /// The words of stream `stream` (of a projection, say) for one purpose.
-    pub fn new(seed: u64, purpose: Purpose, stream: u32) -> Self {
+    pub(crate) fn new(seed: u64, purpose: Purpose, stream: u32) -> Self {
         Self { key: [seed as u32, (seed >> 32) as u32], stream, purpose }
     }
 
     /// The four words at a place.
-    pub fn at(&self, row: u32, index: u32) -> [u32; 4] {
+    pub(crate) fn at(&self, row: u32, index: u32) -> [u32; 4] {
         self.again(row, index, 0)
     }
 
     /// Four words more for the same place: those of attempt number `attempt`, below 2^24; 0 is [`Self::at`].
-    pub fn again(&self, row: u32, index: u32, attempt: u32) -> [u32; 4] {
+    pub(crate) fn again(&self, row: u32, index: u32, attempt: u32) -> [u32; 4] {
         philox4x32([index, row, self.stream, (self.purpose as u32) << 24 | attempt], self.key)
     }
 }
 
 /// A number below `n` from a uniform word. Probabilities differ by at most 2⁻³².
-pub fn below(word: u32, n: u32) -> u32 {
+pub(crate) fn below(word: u32, n: u32) -> u32 {
     ((u64::from(word) * u64::from(n)) >> 32) as u32
 }
 
 /// A number in the open interval (0, 1), on a grid of 2⁻⁵², from two uniform words.
-pub fn uniform(low: u32, high: u32) -> f64 {
+pub(crate) fn uniform(low: u32, high: u32) -> f64 {
     let bits = u64::from(high) << 32 | u64::from(low);
     ((bits >> 12) as f64 + 0.5) / (1u64 << 52) as f64
 }
 
 /// A number in the open interval (0, 1), on a grid of 2⁻³², from one uniform word.
-pub fn coarse_uniform(word: u32) -> f64 {
+pub(crate) fn coarse_uniform(word: u32) -> f64 {
     (f64::from(word) + 0.5) / (1u64 << 32) as f64
 }
 
@@ -84,7 +84,7 @@ fn twice_atanh(z: f64) -> f64 {
 
 /// The natural logarithm of a normal number above zero, to within 1e-15 of itself, by operations that IEEE 754 rounds
 /// correctly: the same on every machine, which a mathematical library's is not.
-pub fn ln(x: f64) -> f64 {
+pub(crate) fn ln(x: f64) -> f64 {
     const MANTISSA: u64 = (1 << 52) - 1;
     let bits = x.to_bits();
     let mut exponent = (bits >> 52) as i64 - 1023;
@@ -97,14 +97,14 @@ pub fn ln(x: f64) -> f64 {
 }
 
 /// ln(1 − x) for x from 0 to below 1, in the same way.
-pub fn ln_complement(x: f64) -> f64 {
+pub(crate) fn ln_complement(x: f64) -> f64 {
     if x < 0.25 { twice_atanh(-x / (2.0 - x)) } else { ln(1.0 - x) }
 }
 
 /// The number that a standard normal variable falls below with probability `p`, 0 < p < 1: the same on every machine.
 ///
 /// Algorithm AS 241 (PPND16) of M. J. Wichura, Appl. Statist. 37 (1988), doi:10.2307/2347330; about 1 part in 10¹⁶.
-pub fn normal_quantile(p: f64) -> f64 {
+pub(crate) fn normal_quantile(p: f64) -> f64 {
     /// Polynomials from the highest power down.
     fn ratio(numerator: &[f64; 8], denominator: &[f64; 8], r: f64) -> f64 {
         let value = |c: &[f64; 8]| c.iter().fold(0.0, |sum, c| sum * r + c);

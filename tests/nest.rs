@@ -63,6 +63,7 @@ impl Case {
         let case: Self = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         assert!(case.steps == 100_000 && case.resolution_ms == 0.1 && case.v_m.len() == TRACED as usize);
         assert_eq!(case.spike_steps.len(), case.neurons.len());
+        assert!(case.spike_steps[0].len() > 10, "{name} is silent");
         case
     }
 
@@ -136,9 +137,11 @@ fn together(cases: &[Case], planes: u32) -> (Setup, Vec<i32>) {
 
 fn assert_spikes(cases: &[Case], setup: &Setup, run: &Run, on: &str) {
     for (case, p) in cases.iter().zip(&setup.populations) {
+        // In a network a neuron may be silent.
+        assert!(case.spike_steps.iter().map(Vec::len).sum::<usize>() > 20, "{}: hardly a spike", case.name);
         for (n, expected) in case.spike_steps.iter().enumerate() {
             let stamps: Vec<u32> = run.of(p.first + n as u32).iter().map(|step| step + 1).collect();
-            assert!(!expected.is_empty() && stamps == *expected, "{}: neuron {n} on {on}", case.name);
+            assert!(stamps == *expected, "{}: neuron {n} on {on}", case.name);
         }
     }
 }

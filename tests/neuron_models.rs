@@ -1,4 +1,5 @@
-//! Conductance-based and Izhikevich's neurons: NEST's traces, f64 oracles, and equal bits on every device.
+//! Conductance-based and Izhikevich's neurons (`iaf_cond_exp`, `izhikevich`): NEST's traces, f64 oracles, and equal bits
+//! on every device.
 
 mod common;
 

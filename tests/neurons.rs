@@ -225,16 +225,17 @@ fn mixed(setup: &Setup) -> impl Fn(u32, u32, u32) -> i32 + use<> {
 }
 
 #[test]
-fn ten_seconds_as_in_f64_on_every_device() {
+fn ten_seconds_as_in_f64() {
     for (planes, driven) in [(1, false), (2, true)] {
         let setup = Setup { driven, ..mixture(planes) };
         let input = mixed(&setup);
         let run = on(&cpu(1), &setup, (LONG, 256), true, &input);
         assert_as_oracle(&run, &setup, LONG, 2e-5, &input);
+        // tests/nest.rs has ten seconds on every device.
+        let second = on(&cpu(1), &setup, (LONG / 10, 256), false, &input);
         for device in common::devices() {
-            let other = on(&device, &setup, (LONG, 256), false, &input);
-            assert!(other.spikes == run.spikes, "spikes with {planes} planes on {}", device.name());
-            assert!(other.states == run.states, "states with {planes} planes on {}", device.name());
+            let other = on(&device, &setup, (LONG / 10, 256), false, &input);
+            assert!(other == second, "{planes} planes on {}", device.name());
         }
     }
 }
@@ -322,7 +323,7 @@ fn steps_behind_the_clock_touch_nothing() {
         rec.download(bus.ring).unwrap();
         rec.download(bus.spikes).unwrap();
         let mut prepared = device.prepare(&rec).unwrap();
-        let values: Vec<u32> = (0..words as u32).map(|i| i % 1000 << EXPONENT).collect();
+        let values: Vec<u32> = (0..words as u32).map(|i| (i % 1000) << EXPONENT).collect();
         // Steps 13 to 15: slots 5 to 7 of the ring.
         let clock = Bus::clock(13, 3, 0);
         let out = prepared.run(&[bus.clock.feed(&clock), feed.feed(&values)], &Control::default()).unwrap();

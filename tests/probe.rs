@@ -64,6 +64,37 @@ fn samples_of_chosen_elements_at_multiples_of_the_interval() {
 }
 
 #[test]
+fn the_last_steps_are_sampled_and_none_behind() {
+    let last = u32::MAX;
+    for device in common::devices() {
+        for (first, count) in [(last - 4, 4), (last - 4, 2), (last - 2, 7), (last, 3)] {
+            let mut rec = device.recording("probe");
+            let bus = Bus::new(&mut rec, 32, 7, 1, 1, false).unwrap();
+            // A state that a step changes before its probe, to the step's number in the recording and one.
+            let numbers = rec.constant("numbers", &[1u32, 2, 3, 4, 5, 6, 7]).unwrap();
+            let state = rec.scratch("state", 1).unwrap();
+            rec.copy(numbers, 0, state, 0, 1).unwrap();
+            let probe = StateProbe::new(&mut rec, &bus, state, &[0], 1).unwrap();
+            rec.clear(probe.samples()).unwrap();
+            for k in 0..7 {
+                rec.copy(numbers, k as usize, state, 0, 1).unwrap();
+                probe.step(&mut rec, &bus, k).unwrap();
+            }
+            rec.download(probe.samples()).unwrap();
+            let clock = Bus::clock(first, count, 0);
+            let mut prepared = device.prepare(&rec).unwrap();
+            let out = prepared.run(&[bus.clock.feed(&clock)], &Control::default()).unwrap();
+            // Step 2^32 - 2 is the last.
+            let sampled = count.min(last - first);
+            let expected: Vec<u32> = (1..=7).map(|n| if n <= sampled { n } else { 0 }).collect();
+            let what = format!("{count} steps from {first} on {}", device.name());
+            assert_eq!(out.get(probe.samples()).unwrap(), expected, "{what}");
+            assert_eq!(probe.rows(first, count), sampled as usize, "{what}");
+        }
+    }
+}
+
+#[test]
 fn bad_probes_are_refused() {
     let device = &common::devices()[0];
     let mut rec = device.recording("probe");
@@ -74,6 +105,14 @@ fn bad_probes_are_refused() {
     {
         let error = StateProbe::new(&mut rec, &bus, state, elements, interval).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
+    }
+    // Kernels' indices of steps and neurons have 32 bits.
+    for (stride, steps, planes, driven) in
+        [(1 << 20, 1 << 12, 1, false), (1 << 20, 1 << 11, 2, true), (1 << 31, 1, 2, false)]
+    {
+        let mut rec = device.recording("bus");
+        let error = Bus::new(&mut rec, stride, steps, 1, planes, driven).unwrap_err().to_string();
+        assert!(error.contains("2^32"), "{error}");
     }
     let probe = StateProbe::new(&mut rec, &bus, state, &[9], 2).unwrap();
     assert!(probe.step(&mut rec, &bus, 4).unwrap_err().to_string().contains("step"));

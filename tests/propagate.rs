@@ -1,4 +1,5 @@
-//! Spikes through synapses: every device against plain sums over a list of synapses.
+//! Spikes through synapses (`csr_propagate`, `stdp_depress`, `stdp_potentiate`, `stdp_trace`): every device against plain
+//! sums over a list of synapses.
 
 mod common;
 
@@ -605,6 +606,47 @@ fn a_changed_spike_or_weight_changes_what_is_learned() {
     }
 }
 
+/// Any command may write the list of spikes. A neuron that is in it twice is one that spikes, so that no two threads
+/// have its synapses.
+#[test]
+fn a_neuron_that_is_listed_twice_spikes_once() {
+    let stdp = Stdp {
+        tau_plus: 20.0,
+        tau_minus: 20.0,
+        a_plus: 0.01,
+        a_minus: 0.01,
+        w_min: 0.0,
+        w_max: 4.0,
+        rule: StdpRule::Additive,
+    };
+    // 20,000 synapses of neuron 0 onto neuron 40, which is no source.
+    let synapse = Synapse { source: 0, target: 40, weight: 0, delay: 1 };
+    let case = |synapses: usize, last: Vec<u32>| Case {
+        stride: 64,
+        first_source: 0,
+        rows: 32,
+        first_target: 32,
+        span: 32,
+        max_delay: 1,
+        planes: 1,
+        first_step: 0,
+        synapses: vec![synapse; synapses],
+        spikes: vec![vec![0], last],
+        ..large()
+    };
+    for synapses in [20, 20_000] {
+        for threads in [1, 4] {
+            let options = DeviceOptions { threads: Some(threads), ..DeviceOptions::new(Choice::Cpu) };
+            let device = Device::open(&options).unwrap();
+            let once = case(synapses, vec![40]).learned(&device, &stdp, 2);
+            let start = case(synapses, vec![]).learned(&device, &stdp, 2);
+            assert!(once.weights != start.weights);
+            let twice = case(synapses, vec![40; 8]).learned(&device, &stdp, 2);
+            assert!(twice.weights == once.weights, "{synapses} synapses, {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn plasticity_that_makes_no_sense_is_refused() {
     let device = Device::open(&DeviceOptions::new(Choice::Cpu)).unwrap();
@@ -621,6 +663,9 @@ fn plasticity_that_makes_no_sense_is_refused() {
     refused("tau_plus", DT, &|t| t.stdp.tau_plus = 0.0);
     refused("tau_minus", DT, &|t| t.stdp.tau_minus = f64::NAN);
     refused("a_plus", DT, &|t| t.stdp.a_plus = f64::INFINITY);
+    // Finite, but not as f32.
+    refused("a_plus", DT, &|t| t.stdp.a_plus = 1e39);
+    refused("a_minus", DT, &|t| t.stdp.a_minus = -1e39);
     refused("w_min", DT, &|t| t.stdp.w_min = t.stdp.w_max + 1.0);
     refused("synapse 7 ", DT, &|t| t.weights[7] = t.stdp.w_max as f32 + 1.0);
     refused("synapse 7 ", DT, &|t| t.weights[7] = f32::NAN);

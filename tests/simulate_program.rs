@@ -188,11 +188,12 @@ fn what_is_refused() {
     let rest = "source: \"a\", target: \"b\", weight: 1.0";
     let all = |more: &str| of(&format!("{rest}, rule: AllToAll, {more}"));
     assert_eq!(all("delay: 25.5").done().code, Some(0));
-    all("delay: 0.0").refused(2, &["delay", "0"]);
-    all("delay: 25.6").refused(2, &["delay", "25.6"]);
-    of("source: \"a\", target: \"b\", weight: 1e30, rule: AllToAll, delay: 1.0").refused(2, &["weight"]);
-    of("source: \"a\", target: \"c\", weight: 1.0, rule: AllToAll, delay: 1.0").refused(2, &["\"c\""]);
-    of(&format!("{rest}, rule: FixedInDegree(21), delay: 1.0, multapses: false")).refused(2, &["21", "20"]);
+    all("delay: 0.0").refused(3, &["network.ron", "delay", "0"]);
+    all("delay: 25.6").refused(3, &["network.ron", "delay", "25.6"]);
+    of("source: \"a\", target: \"b\", weight: 1e30, rule: AllToAll, delay: 1.0").refused(3, &["network.ron", "weight"]);
+    of("source: \"a\", target: \"c\", weight: 1.0, rule: AllToAll, delay: 1.0").refused(3, &["network.ron", "\"c\""]);
+    of(&format!("{rest}, rule: FixedInDegree(21), delay: 1.0, multapses: false"))
+        .refused(3, &["network.ron", "21", "20"]);
     of(&format!("{rest}, rule: FixedInDegree(1), dellay: 1.0")).refused(3, &["network.ron", "line 7", "dellay"]);
     of(&format!("{rest}, delay: 1.0")).refused(3, &["network.ron", "line 7", "\"rule\" is missing"]);
     of(&format!("{rest}, rule: Sonata(edges: \"no.h5\")")).refused(3, &["no.h5"]);

@@ -1,4 +1,4 @@
-//! Neurons that fire by themselves: exactly when they should, on every device.
+//! Neurons that fire by themselves (`poisson_source`, `spike_source`): exactly when they should, on every device.
 
 mod common;
 

@@ -102,6 +102,22 @@ fn store(t: Tile, row: u32, value: f32) {
     state[state_at(t, row)] = bitcast<u32>(value);
 }
 
+/// A parameter of two rows, a sum of two f32.
+fn pair(t: Tile, row: u32) -> vec2<f32> {
+    return vec2<f32>(parameter(t, row), parameter(t, row + 1u));
+}
+
+/// A state of two rows, likewise.
+fn load_pair(t: Tile, row: u32) -> vec2<f32> {
+    return vec2<f32>(load(t, row), load(t, row + 1u));
+}
+
+/// Only for a neuron that is live.
+fn store_pair(t: Tile, row: u32, value: vec2<f32>) {
+    store(t, row, value.x);
+    store(t, row + 1u, value.y);
+}
+
 /// Takes the input of a plane that arrives at the end of this step; leaves zero.
 fn take(t: Tile, plane: u32) -> i32 {
     let slot = (clock[0] + p.k) & (p.slots - 1u);
@@ -144,6 +160,14 @@ fn two_sum(a: f32, b: f32) -> vec2<f32> {
 fn settle(v: f32) -> f32 {
     // 0x26901d7d are the bits of 1e-15.
     return select(v, 0.0, (bitcast<u32>(v) & 0x7fffffffu) < 0x26901d7du);
+}
+
+/// A sum of two f32 after `x' = x + input − fall·x`.
+fn decayed(x: vec2<f32>, fall: vec2<f32>, input: vec2<f32>) -> vec2<f32> {
+    let high = pin(input.x - pin(fall.x * x.x));
+    let low = pin(pin(input.y + x.y) - pin(fall.y * x.x));
+    let sum = two_sum(x.x, pin(high + low));
+    return vec2<f32>(settle(sum.x), sum.y);
 }
 
 var<workgroup> fired: array<atomic<u32>, 8>;

@@ -19,8 +19,6 @@ use super::{DeviceArgs, interrupt, print, print_json, progress, resident_peak, s
 
 /// The fewest spikes of a neuron whose intervals count.
 const LEAST_SPIKES: u32 = 5;
-/// Steps between two looks at Ctrl-C while phases are timed.
-const PROFILED: u32 = 500;
 /// Synapses from which on a hardware GPU is taken without a trial, which would build the network twice.
 const UNTRIED: f64 = 3e7;
 /// Milliseconds of the picture at most: more would be a solid block.
@@ -32,6 +30,8 @@ Arrays of SPIKES.npz (n spikes in the order of time, K populations):
   time_ms (n), population (n): index into population_names, neuron (n): index within the population,
   neuron_global (n): index through all populations, population_names (K), population_sizes (K),
   span_ms (2): spikes at times above the first and up to the second are here
+  probe_names: the variable and population of each probe of the description; for probe number i
+  probe_i_neuron (m): indices within the population, probe_i_time_ms (t), probe_i_values (t x m)
 
 A description NETWORK.ron is that of the documentation of `spikewave::network::Network`; an example is
 assets/networks/balanced.ron in the repository.";
@@ -73,7 +73,7 @@ pub struct Args {
     /// Spikes, rates and intervals count from this time on.
     #[arg(long, value_name = "MS", default_value_t = 0.0, allow_negative_numbers = true)]
     record_from: f64,
-    /// Keeps no spikes: nothing is read back while the network runs.
+    /// Keeps no spikes, only their number: nothing is read back while the network runs.
     #[arg(long, conflicts_with_all = ["plot", "output", "record_from"])]
     no_record: bool,
     /// Goes on from a checkpoint of the same network.
@@ -136,6 +136,10 @@ impl Args {
                 only(self.scale.is_some(), "scale", "microcircuit, cuba, coba and brunel")?;
                 let mut network = Network::from_ron(name)?;
                 network.seed = self.seed.unwrap_or(network.seed);
+                network.check().map_err(|error| match error {
+                    Error::InvalidArgument { what, why } => Error::file(name, format!("invalid {what}: {why}")),
+                    other => other,
+                })?;
                 Ok(network)
             }
             _ => {
@@ -293,30 +297,13 @@ fn simulate(args: &Args, simulation: &mut Simulation, duration_ms: f64) -> Resul
     let cancel = interrupt();
     watched("simulating", |report| {
         let started = Instant::now();
-        let mut phases: Vec<PhaseTime> = Vec::new();
-        if args.profile {
-            let steps = network::steps_of(duration_ms, simulation.network().dt)?;
-            let mut done = 0;
-            while done < steps {
-                if cancel.is_cancelled() {
-                    return Err(Error::Cancelled);
-                }
-                let some = PROFILED.min(steps - done);
-                for time in simulation.profile(some)? {
-                    match phases.iter_mut().find(|p| p.phase == time.phase) {
-                        Some(phase) => {
-                            phase.dispatches += time.dispatches;
-                            phase.time += time.time;
-                        }
-                        None => phases.push(time),
-                    }
-                }
-                done += some;
-                report(done.into(), steps.into());
-            }
+        let control = Control { cancel, progress: Some(report), ..Control::default() };
+        let phases = if args.profile {
+            simulation.profile(duration_ms, &control)?
         } else {
-            simulation.run(duration_ms, &Control { cancel, progress: Some(report), ..Control::default() })?;
-        }
+            simulation.run(duration_ms, &control)?;
+            Vec::new()
+        };
         Ok((phases, started.elapsed().as_secs_f64()))
     })
 }
@@ -359,10 +346,16 @@ pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     interrupt();
     args.files()?;
-    let network = args.describe()?;
+    let mut network = args.describe()?;
     network.check()?;
     let duration_ms = 1e3 * args.duration_s;
     let steps = network::steps_of(duration_ms, network.dt)?;
+    if args.record_from != 0.0 {
+        network::steps_of(args.record_from, network.dt).map_err(|e| match e {
+            Error::InvalidArgument { why, .. } => Error::invalid("record-from", why),
+            other => other,
+        })?;
+    }
     if !(args.record_from >= 0.0 && args.record_from.is_finite()) {
         return Err(Error::invalid("record-from", format!("{} ms; a time from 0 on", args.record_from)));
     }
@@ -370,8 +363,13 @@ pub fn run(args: &Args) -> Result<()> {
         let why = format!("{} ms; the simulation ends at {end} ms, and nothing would be recorded", args.record_from);
         Err(Error::invalid("record-from", why))
     };
-    if args.resume.is_none() && args.record_from >= duration_ms {
+    let record_step = (args.record_from / network.dt).round();
+    if args.resume.is_none() && record_step >= f64::from(steps) {
         return late(duration_ms);
+    }
+    if args.output.is_none() && !network.probes.is_empty() {
+        say(&format!("note: what {} probes record is written with --output only", network.probes.len()));
+        network.probes.clear();
     }
     if let Some(threads) = args.device.threads.filter(|n| *n > 0) {
         // What runs beside the device; a pool that is there already stays.
@@ -388,7 +386,7 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.resume {
         simulation.restore(path)?;
         say(&format!("resumed: {} at {} ms", path.display(), simulation.time_ms()));
-        if args.record_from >= simulation.time_ms() + duration_ms {
+        if record_step >= f64::from(simulation.step()) + f64::from(steps) {
             return late(simulation.time_ms() + duration_ms);
         }
     }
@@ -396,29 +394,44 @@ pub fn run(args: &Args) -> Result<()> {
         let below = below_threshold(&network);
         if !below.is_empty() {
             say(&format!(
-                "note: at this scale the constant current leaves {} below threshold, and they hardly fire; --drive poisson \
-                 keeps them firing",
+                "note: at this scale the constant current leaves {} below threshold, and they hardly fire; --drive \
+                 poisson keeps them firing",
                 below.join(", ")
             ));
         }
     }
     let began_ms = simulation.time_ms();
     let simulated = simulate(args, &mut simulation, duration_ms);
-    if let (Some(path), Ok(_) | Err(Error::Cancelled)) = (&args.checkpoint, &simulated) {
-        simulation.checkpoint(path)?;
-        if simulated.is_err() {
-            say(&format!("saved: {} at {} ms", path.display(), simulation.time_ms()));
-        }
+    if !matches!(simulated, Ok(_) | Err(Error::Cancelled)) {
+        return simulated.map(drop);
     }
-    let (phases, simulate_s) = simulated?;
+    // What has been simulated is kept, interrupted or not, and whatever file cannot be written.
+    let mut failed = None;
+    let mut files = Vec::new();
+    let mut keep = |path: &Path, written: Result<()>| match written {
+        Ok(()) => files.push(path.display().to_string()),
+        Err(error) => failed = failed.take().or(Some(error)),
+    };
+    if let Some(path) = &args.checkpoint {
+        keep(path, simulation.checkpoint(path));
+    }
     let rows = rows(&mut simulation)?;
     let raster = simulation.raster();
     if let (Some(path), Some(raster)) = (&args.output, raster) {
-        write(path, &rows, raster)?;
+        keep(path, write(path, &rows, raster, &simulation));
     }
     if let (Some(path), Some(raster)) = (&args.plot, raster) {
-        draw(path, &network, &rows, raster)?;
+        keep(path, draw(path, &network, &rows, raster));
     }
+    let (phases, simulate_s) = match simulated {
+        Ok(done) => done,
+        Err(error) => {
+            if !files.is_empty() {
+                say(&format!("saved: {} at {} ms", files.join(", "), simulation.time_ms()));
+            }
+            return Err(failed.unwrap_or(error));
+        }
+    };
 
     let model_s = duration_ms / 1e3;
     let recorded_s = (simulation.time_ms() - began_ms.max(if args.no_record { 0.0 } else { args.record_from })) / 1e3;
@@ -435,11 +448,9 @@ pub fn run(args: &Args) -> Result<()> {
         .sum();
     let peak_bytes = device.stats().memory.peak_bytes;
     let (build_s, warmup_s) = (simulation.build_time().as_secs_f64(), simulation.warmup_time().as_secs_f64());
-    let files: Vec<String> =
-        args.output.iter().chain(&args.plot).chain(&args.checkpoint).map(|p| p.display().to_string()).collect();
     if args.json {
         let of = |value: fn(&Row) -> Value| rows.iter().map(|r| (r.name.clone(), value(r))).collect::<Map<_, _>>();
-        return print_json(&json!({
+        print_json(&json!({
             "device": device.name(),
             "reason": reason,
             "network": name_of(&network),
@@ -471,11 +482,11 @@ pub fn run(args: &Args) -> Result<()> {
             "spikes": raster.map_or(spikes.round() as u64, |r| r.spikes() as u64),
             "spike_hash": raster.map(|r| format!("{:016x}", r.hash())),
             "synaptic_events": events,
-            "step_us": step_us,
             "tried_us": tried_us.map(|[cpu, gpu]| json!({"cpu": cpu, "gpu": gpu})),
             "profile": args.profile.then(|| phases.iter().map(phase).collect::<Vec<_>>()),
             "files": files,
-        }));
+        }))?;
+        return failed.map_or(Ok(()), Err);
     }
     let mut text = format!("{:<12} {:>10} {:>12} {:>14}\n", "population", "neurons", "spikes/s", "CV of intervals");
     for r in &rows {
@@ -488,8 +499,8 @@ pub fn run(args: &Args) -> Result<()> {
         raster.map_or(String::new(), |r| format!(", hash {:016x}", r.hash()))
     );
     text += &format!(
-        "time: {build_s:.2} s to build, {warmup_s:.2} s to warm up, {simulate_s:.2} s for {model_s} s: real-time factor \
-         {real_time_factor:.3}, {step_us:.1} us a step\n"
+        "time: {build_s:.2} s to build, {warmup_s:.2} s to warm up, {simulate_s:.2} s for {model_s} s: real-time \
+         factor {real_time_factor:.3}, {step_us:.1} us a step\n"
     );
     text += &format!(
         "memory: {} planned on the device, {} at its peak, of {}\n",
@@ -507,7 +518,8 @@ pub fn run(args: &Args) -> Result<()> {
     for file in files {
         text += &format!("written: {file}\n");
     }
-    print(&text)
+    print(&text)?;
+    failed.map_or(Ok(()), Err)
 }
 
 fn phase(p: &PhaseTime) -> Value {
@@ -541,8 +553,8 @@ fn planned(args: &Args, network: &Network) -> Result<()> {
     print(&plan_text(network, &plan, budget))
 }
 
-/// Writes the spikes.
-fn write(path: &Path, rows: &[Row], raster: &Raster) -> Result<()> {
+/// Writes the spikes and what probes have recorded.
+fn write(path: &Path, rows: &[Row], raster: &Raster, simulation: &Simulation) -> Result<()> {
     let n = raster.spikes();
     let mut times = Vec::with_capacity(n);
     let mut neurons = Vec::with_capacity(n);
@@ -556,24 +568,36 @@ fn write(path: &Path, rows: &[Row], raster: &Raster) -> Result<()> {
         neurons.iter().zip(&population).map(|(neuron, &p)| neuron - rows[p as usize].first).collect();
     let span = raster.span_ms();
     npz::write(path, |file| {
-        file.cancel_with(interrupt());
+        // An interruption before now ended the simulation, not this.
+        if !interrupt().is_cancelled() {
+            file.cancel_with(interrupt());
+        }
         file.array("time_ms", &[n], &times)?;
         file.array("population", &[n], &population)?;
         file.array("neuron", &[n], &within)?;
         file.array("neuron_global", &[n], &neurons)?;
         file.texts("population_names", &rows.iter().map(|r| r.name.as_str()).collect::<Vec<_>>())?;
         file.array("population_sizes", &[rows.len()], &rows.iter().map(|r| r.size).collect::<Vec<_>>())?;
-        file.array("span_ms", &[2], &[span.start, span.end])
+        file.array("span_ms", &[2], &[span.start, span.end])?;
+        let probes = &simulation.network().probes;
+        let names: Vec<String> = probes.iter().map(|p| format!("{:?} of {}", p.variable, p.population)).collect();
+        file.texts("probe_names", &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        for (i, probe) in probes.iter().enumerate() {
+            let (times, values) = simulation.probe(i)?;
+            file.array(&format!("probe_{i}_neuron"), &[probe.neurons.len()], &probe.neurons)?;
+            file.array(&format!("probe_{i}_time_ms"), &[times.len()], &times)?;
+            file.array(&format!("probe_{i}_values"), &[times.len(), probe.neurons.len()], values)?;
+        }
+        Ok(())
     })
 }
 
 /// Draws the spikes of the last second, and the rates.
 fn draw(path: &Path, network: &Network, rows: &[Row], raster: &Raster) -> Result<()> {
     let span = raster.span_ms();
-    let neurons: u64 = rows.iter().filter(|r| !r.source).map(|r| u64::from(r.size)).sum();
     let figure = NetworkFigure {
         title: name_of(network).into(),
-        subtitle: format!("{neurons} neurons; rates from {} to {} ms", span.start.round(), span.end.round()),
+        subtitle: format!("rates from {} to {} ms", span.start.round(), span.end.round()),
         populations: rows
             .iter()
             .map(|r| PopulationRow {

@@ -4,15 +4,31 @@ use std::marker::PhantomData;
 
 use num_complex::Complex32;
 
-/// An element that a kernel can bind.
-pub trait Elem: bytemuck::Pod + Send + Sync {}
+/// An element that a kernel can bind: whole words, aligned as words are, so that any tensor's memory holds any of them.
+///
+/// Other crates cannot add to them:
+/// ```compile_fail,E0277
+/// #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+/// #[repr(transparent)]
+/// struct Wide(u64);
+/// impl spikewave::kernel::Elem for Wide {}
+/// ```
+pub trait Elem: bytemuck::Pod + Send + Sync + sealed::Sealed {}
 
-impl Elem for f32 {}
-impl Elem for u32 {}
-impl Elem for i32 {}
-impl Elem for Complex32 {}
-impl Elem for [f32; 4] {}
-impl Elem for [u32; 4] {}
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! elements {
+    ($($t:ty),*) => {
+        $(
+            impl sealed::Sealed for $t {}
+            impl Elem for $t {}
+            const _: () = assert!(align_of::<$t>() == 4 && size_of::<$t>().is_multiple_of(4));
+        )*
+    };
+}
+elements!(f32, u32, i32, Complex32, [f32; 4], [u32; 4]);
 
 /// A tensor of a recording: a handle, not the data. Valid only in the recording that made it.
 #[derive(Debug)]

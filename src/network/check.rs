@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::connect::planes;
 use super::{Distribution, Edges, Input, Layout, Network, Neuron, Population, Projection, Rule, Variable};
 use crate::ops::{MAX_DELAY, MAX_POISSON_MEAN};
 use crate::{Error, Result};
@@ -77,6 +78,7 @@ impl Network {
         let skipped = u32::from(itself && !projection.autapses);
         let (sources, targets) = (source.size - skipped, target.size - skipped);
         let pairs = u64::from(source.size) * u64::from(targets);
+        let given = [("weight", &projection.weight), ("delay", &projection.delay)];
         // How many synapses there are, where they have an order in which values can be given.
         let mut ordered = None;
         match &projection.rule {
@@ -117,10 +119,21 @@ impl Network {
                 check_edges(&what, edges, projection, source.size, target.size, itself)?;
                 ordered = Some(edges.sources.len() as u64);
             }
-            // The file decides about weights and delays.
-            Rule::Sonata { .. } => return projection.plasticity.as_ref().map_or(Ok(()), |stdp| stdp.check()),
+            // The file decides about weights and delays; those of the projection are for what it lacks.
+            Rule::Sonata { .. } => {
+                let any = (f64::NEG_INFINITY, f64::INFINITY);
+                for (name, values) in given {
+                    if !missing(values) {
+                        values.check(&format!("{name}s of {what}"), 1, any)?;
+                    }
+                }
+                return projection.plasticity.as_ref().map_or(Ok(()), |stdp| stdp.check());
+            }
         }
-        for (name, values) in [("weight", &projection.weight), ("delay", &projection.delay)] {
+        for (name, values) in given {
+            if missing(values) {
+                return bad(format!("its {name} is missing, or not a number"));
+            }
             let Distribution::Values(values) = values else { continue };
             match ordered {
                 None => return bad(format!("a list of {name}s needs a rule whose synapses have an order")),
@@ -186,8 +199,21 @@ impl Network {
         let has = match (&population.neuron, probe.variable) {
             (Neuron::PoissonSource { .. } | Neuron::SpikeSource { .. }, _) => false,
             (_, Variable::V) => true,
-            (Neuron::IafPscExp(_) | Neuron::IafCondExp(_), Variable::Excitatory | Variable::Inhibitory) => true,
-            (Neuron::IafPscExp(_) | Neuron::Izhikevich(_), Variable::Recovery) => true,
+            (Neuron::IafCondExp(_), Variable::Excitatory | Variable::Inhibitory) => true,
+            (Neuron::IafPscExp(_), Variable::Excitatory | Variable::Inhibitory) if planes(self) == 1 => {
+                return bad(format!(
+                    "there is no {:?} where both kinds of currents have one time constant and are kept as one; take \
+                     Synaptic",
+                    probe.variable
+                ));
+            }
+            (Neuron::IafPscExp(_), Variable::Excitatory | Variable::Inhibitory) => true,
+            (Neuron::IafPscExp(_), Variable::Synaptic) if planes(self) == 2 => {
+                return bad("there is no Synaptic where both kinds of currents are kept apart; take Excitatory".into());
+            }
+            (Neuron::IafPscExp(_), Variable::Synaptic) => true,
+            (Neuron::IafPscExp(n), Variable::Recovery) => n.adapt_increment.constant() != Some(0.0),
+            (Neuron::Izhikevich(_), Variable::Recovery) => true,
             _ => false,
         };
         if !has {
@@ -207,6 +233,11 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// Whether a description did not give it.
+fn missing(values: &Distribution) -> bool {
+    values.constant().is_some_and(f64::is_nan)
 }
 
 /// An error with the place put before its words.
@@ -517,7 +548,9 @@ mod tests {
             }),
             ("3 weights are given for 2 synapses", |n| n.projections[2].weight = vec![1.0, 2.0, 3.0].into()),
             ("a list of delays needs a rule", |n| n.projections[0].delay = vec![1.0].into()),
-            ("weights of projection 0 (\"E\" to \"I\"): NaN", |n| n.projections[0].weight = f64::NAN.into()),
+            ("projection 0 (\"E\" to \"I\"): its weight is missing, or not a number", |n| {
+                n.projections[0].weight = f64::NAN.into()
+            }),
             ("they must be from -1000000000", |n| n.projections[0].weight = 2e9.into()),
             ("weights of projection 2 (\"E\" to \"E\"): inf", |n| {
                 n.projections[2].weight = vec![1.0, f64::INFINITY].into()

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::draw::Draw;
 use super::{Network, Projection, Rule, Simulation, SimulationOptions};
 use crate::device::{Control, Device};
 use crate::{Error, Result};
@@ -39,17 +38,6 @@ impl Network {
     /// About how many synapses it has, without building it; those of SONATA files are not counted.
     pub fn expected_synapses(&self) -> f64 {
         self.projections.iter().map(|p| self.expected(p)).sum()
-    }
-
-    /// The bytes that its synapses take at least, without building it.
-    pub(super) fn least_synapse_bytes(&self) -> u64 {
-        let each = |p: &Projection| {
-            let weight = if Draw::new(&p.weight).is_random() { 4.0 } else { 0.0 };
-            let delay = if Draw::new(&p.delay).is_random() { 1.0 } else { 0.0 };
-            // Random numbers of synapses may be a little below what is expected.
-            0.98 * self.expected(p) * (2.0 + weight + delay)
-        };
-        self.projections.iter().map(each).sum::<f64>() as u64
     }
 }
 

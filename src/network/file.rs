@@ -30,8 +30,8 @@ impl Network {
         Ok(network)
     }
 
-    /// Writes the description, so that [`Network::from_ron`] gives it back. Files that it names and that lie in the folder
-    /// of `path` are named relative to it, others by their absolute paths.
+    /// Writes the description, so that [`Network::from_ron`] gives it back. Files that it names and that lie in the
+    /// folder of `path` are named relative to it, others by their absolute paths.
     ///
     /// # Errors
     /// `File` when it cannot be written; then what was there stays.
@@ -150,7 +150,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("network.ron");
         let text = "(populations: [], projections: [(source: \"a\", target: \"a\", \
-                    rule: Sonata(edges: \"sub/edges.h5\", edge_types: \"/types.csv\"))])";
+                    weight: 1.0, delay: 1.0, rule: Sonata(edges: \"sub/edges.h5\", edge_types: \"/types.csv\"))])";
         std::fs::write(&path, text).unwrap();
         let network = Network::from_ron(&path).unwrap();
         let Rule::Sonata { edges, edge_types, population } = &network.projections[0].rule else { panic!() };
@@ -210,6 +210,18 @@ mod tests {
             (
                 "(populations: [],\n inputs: [Poisson(target: \"a\", weight: 1.0)])".into(),
                 &["line 2", "inputs[0]", "\"rate\" is missing"],
+            ),
+            (
+                "(populations: [],\n inputs: [Dc(target: \"a\", amplitude: 1.0, strat: 5.0)])".into(),
+                &["line 2", "inputs[0]", "no field \"strat\"", "start"],
+            ),
+            (
+                "(populations: [],\n projections: [(source: \"a\", target: \"b\", rule: Sonata(edge: \"x\"))])".into(),
+                &["line 2", "projections[0].rule", "no field \"edge\""],
+            ),
+            (
+                population("name: \"E\", size: 5, neuron: PoissonSource(rate: 1.0, rat: 2.0)"),
+                &["line 3", "populations[0].neuron", "no field \"rat\""],
             ),
         ] {
             let told = Network::parse(&text).unwrap_err();

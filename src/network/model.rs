@@ -85,6 +85,7 @@ pub struct Population {
 
 /// A neuron model with its parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Neuron {
     /// Leaky integrate-and-fire, exponential synaptic currents, integrated exactly.
     IafPscExp(IafPscExp<Distribution>),
@@ -117,10 +118,10 @@ pub struct Projection {
     /// Who is connected to whom.
     pub rule: Rule,
     /// Weights: pA, mV or nS, as the target takes them; a negative one is inhibitory.
-    #[serde(default)]
+    #[serde(default = "missing")]
     pub weight: Distribution,
     /// Delays in ms, rounded to the nearest step; at least one step, at most 255.
-    #[serde(default)]
+    #[serde(default = "missing")]
     pub delay: Distribution,
     /// Whether a neuron may be connected to itself.
     #[serde(default = "yes")]
@@ -133,12 +134,18 @@ pub struct Projection {
     pub plasticity: Option<Stdp>,
 }
 
+/// What a description does not give; `Network::check` refuses it where no file gives it either.
+fn missing() -> Distribution {
+    Distribution::Constant(f64::NAN)
+}
+
 fn yes() -> bool {
     true
 }
 
 /// Who is connected to whom.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Rule {
     /// Every source to every target.
     AllToAll,
@@ -179,6 +186,7 @@ pub struct Edges {
 
 /// What drives neurons beside synapses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Input {
     /// Independent Poisson spikes to each neuron, through synapses of the given weight.
     Poisson {
@@ -238,6 +246,9 @@ pub enum Variable {
     Excitatory,
     /// Inhibitory current (pA) or conductance (nS).
     Inhibitory,
+    /// The synaptic current, pA, in networks whose excitatory and inhibitory currents all have one time constant and are
+    /// kept as one.
+    Synaptic,
     /// Rise of the threshold (mV) or recovery variable.
     Recovery,
 }
@@ -248,6 +259,7 @@ impl From<Variable> for NeuronVariable {
             Variable::V => Self::V,
             Variable::Excitatory => Self::Excitatory,
             Variable::Inhibitory => Self::Inhibitory,
+            Variable::Synaptic => Self::Synaptic,
             Variable::Recovery => Self::Recovery,
         }
     }

@@ -90,19 +90,22 @@ pub fn network(figure: &NetworkFigure<'_>, path: &Path) -> Result<()> {
         })
         .collect();
     let colour = |row: &PopulationRow| if row.inhibitory { INHIBITORY } else { EXCITATORY };
-    let mut dots = Vec::new();
+    let mut dots: Vec<Vec<Dot>> = rows.iter().map(|_| Vec::new()).collect();
     for (time, neuron) in figure.raster.between(from, to) {
         // Populations follow one another, but need not all be drawn.
         let Some(p) = rows.iter().position(|r| r.neurons.contains(&neuron)) else { continue };
         let within = f64::from(neuron - rows[p].neurons.start) + 0.5;
         let down = f64::from(tops[p]) + 1.0 + (f64::from(bands[p]) - 2.0) * within / sizes[p];
-        dots.push(Dot { x: time, y: f64::from(height) - down, colour: colour(&rows[p]) });
+        dots[p].push(Dot { x: time, y: f64::from(height) - down, colour: colour(&rows[p]) });
     }
-    let drawn = dots.len();
+    let drawn: usize = dots.iter().map(Vec::len).sum();
     if drawn == 0 {
         axes.note(&mut canvas, "no spikes here");
     }
-    axes.raster(&mut canvas, dots.into_iter(), 3.0);
+    for (dots, (band, size)) in dots.into_iter().zip(bands.iter().zip(&sizes)) {
+        // A few neurons have room for strokes.
+        axes.raster(&mut canvas, dots.into_iter(), (0.7 * band / *size as f32).max(3.0));
+    }
     for (row, (top, band)) in rows.iter().zip(tops.iter().zip(&bands)) {
         let y = TOP + top;
         if *top > 0.0 {

@@ -3,15 +3,15 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::connect::{BuildOptions, Connectivity, Layout};
+use super::connect::{BuildOptions, Connectivity, Layout, in_units, poisson_mean};
 use super::{Input, Network, Raster, Variable};
-use crate::device::{CancelToken, Control, Device, Outputs, Prepared};
+use crate::device::{CancelToken, Control, Device, Feed, KernelTime, Outputs, Prepared};
 use crate::io::Fingerprint;
 use crate::kernel::Tensor;
 use crate::ops::{
     Bus, NeuronPopulation, NeuronVariable, Neurons, PlasticSynapses, PoissonInput, StateProbe, Synapses, poisson_drive,
 };
-use crate::recording::Recording;
+use crate::recording::{Capabilities, Recording};
 use crate::{Error, Result};
 
 /// Bytes of one run's spikes and Poisson input at most: enough steps to make a submission long, little beside synapses.
@@ -71,6 +71,17 @@ pub struct PhaseTime {
     pub time: Duration,
     /// `timestamps` of the device, or `wall clock`.
     pub clock: &'static str,
+}
+
+/// The phase that a kernel belongs to.
+fn phase_of(kernel: &str) -> &'static str {
+    match kernel {
+        "poisson_drive" => "input",
+        "csr_propagate" => "propagation",
+        kernel if kernel.starts_with("stdp") => "plasticity",
+        "probe" => "recording",
+        _ => "neurons",
+    }
 }
 
 /// A probe in the recording, and what it has recorded.
@@ -134,6 +145,12 @@ struct Assembly {
     switches: Vec<Switch>,
 }
 
+/// Rows of every seventh neuron, if there is a synapse in them.
+fn signed_rows(first_source: u32, offsets: &[u32]) -> impl Iterator<Item = usize> {
+    let filled = move |row: &usize| (first_source as usize + row).is_multiple_of(7) && offsets[*row] < offsets[row + 1];
+    (0..offsets.len().saturating_sub(1)).filter(filled)
+}
+
 /// What tells networks apart: the description, and a part of what was made of it (files may change).
 fn fingerprint(network: &Network, built: &Connectivity) -> Result<u64> {
     let mut sign = Fingerprint::default();
@@ -142,15 +159,23 @@ fn fingerprint(network: &Network, built: &Connectivity) -> Result<u64> {
     let text = serde_json::to_string(&described).map_err(|e| Error::Internal(e.to_string()))?;
     sign.text(&text);
     built.synapses_of.iter().for_each(|&n| sign.number(n));
+    // Devices may cut a table by rows in different places: rows are signed by their neurons.
     for table in &built.tables {
-        for row in (0..table.rows()).step_by(7) {
-            let at = table.row_offsets[row];
-            sign.word(at);
-            if at < table.row_offsets[row + 1] {
-                sign.word(table.target(at as usize));
-                sign.word(table.weight(row, at as usize) as u32);
-                sign.word(table.delay(at as usize));
-            }
+        for row in signed_rows(table.first_source, &table.row_offsets) {
+            let at = table.row_offsets[row] as usize;
+            sign.word(table.first_source + row as u32);
+            sign.word(table.row_offsets[row + 1] - at as u32);
+            sign.word(table.target(at));
+            sign.word(table.weight(row, at) as u32);
+            sign.word(table.delay(at));
+        }
+    }
+    for table in &built.plastic {
+        for row in signed_rows(table.first_source, &table.row_offsets) {
+            let at = table.row_offsets[row] as usize;
+            sign.word(table.first_source + row as u32);
+            sign.word(table.row_offsets[row + 1] - at as u32);
+            sign.f32s(&table.weights[at..table.row_offsets[row + 1] as usize]);
         }
     }
     Ok(sign.value())
@@ -170,7 +195,7 @@ pub fn steps_of(duration_ms: f64, dt: f64) -> Result<u32> {
     if !(duration_ms > 0.0 && duration_ms.is_finite()) {
         return Err(Error::invalid("duration", format!("{duration_ms} ms; it must be positive")));
     }
-    if (duration_ms - steps * dt).abs() > 1e-6 * dt.max(duration_ms * 1e-3) || steps < 1.0 {
+    if (duration_ms - steps * dt).abs() > 1e-6 * dt + 4.0 * f64::EPSILON * duration_ms || steps < 1.0 {
         let why = format!("{duration_ms} ms is not a multiple of the step of {dt} ms");
         return Err(Error::invalid("duration", why));
     }
@@ -219,28 +244,48 @@ impl Parts {
 }
 
 fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>) -> Result<Assembly> {
-    let capabilities = device.capabilities();
-    // Not built only to be refused.
-    let least = network.least_synapse_bytes();
-    if least > capabilities.budget_bytes {
-        return Err(Error::OverBudget {
-            needed: least,
-            in_use: 0,
-            limit: capabilities.budget_bytes,
-            tensor: "synapses".into(),
-            tensor_bytes: least,
-            least: None,
-        });
+    match device {
+        Device::Cpu(cpu) => cpu.install(|| assemble_here(device, network, options)),
+        Device::Gpu(_) => assemble_here(device, network, options),
     }
-    let build = BuildOptions {
-        max_tensor_bytes: capabilities.max_tensor_bytes,
-        progress: options.progress,
-        cancel: options.cancel.clone(),
-    };
-    let built = match device {
-        Device::Cpu(cpu) => cpu.install(|| Connectivity::build(network, &build)),
-        Device::Gpu(_) => Connectivity::build(network, &build),
-    }?;
+}
+
+/// Puts each population alone into a recording that is thrown away: what its neurons cannot take is said before the
+/// synapses are made, and with its name.
+fn try_populations(network: &Network) -> Result<()> {
+    for (i, p) in network.populations.iter().enumerate().filter(|(_, p)| p.size > 0) {
+        let mut rec = Recording::new("population", &Capabilities { max_tensor_bytes: u64::MAX, ..Default::default() });
+        let tried = Bus::new(&mut rec, p.size.next_multiple_of(32), 1, 1, 2, false).and_then(|bus| {
+            let alone = NeuronPopulation {
+                first: 0,
+                size: p.size,
+                exponent: 0,
+                v_initial: network.initial_potential(i),
+                model: network.neuron_model(i)?,
+            };
+            Neurons::new(&mut rec, &bus, network.dt, &[alone])
+        });
+        tried.map_err(|error| match error {
+            Error::InvalidArgument { what, why } => Error::invalid(format!("{what} of population \"{}\"", p.name), why),
+            other => other,
+        })?;
+    }
+    Ok(())
+}
+
+fn assemble_here(device: &Device, network: &Network, options: &SimulationOptions<'_>) -> Result<Assembly> {
+    network.check()?;
+    try_populations(network)?;
+    let capabilities = device.capabilities();
+    let built = Connectivity::build(
+        network,
+        &BuildOptions {
+            max_tensor_bytes: capabilities.max_tensor_bytes,
+            budget_bytes: capabilities.budget_bytes,
+            progress: options.progress,
+            cancel: options.cancel.clone(),
+        },
+    )?;
     let fingerprint = fingerprint(network, &built)?;
     let synapses = built.synapses();
     let Connectivity {
@@ -312,8 +357,8 @@ fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>)
             first: layout.first[p],
             size: layout.size[p],
             stream: stream as u32,
-            mean: rate * dt / 1000.0,
-            weight: super::connect::in_units(*weight, exponents[p]),
+            mean: poisson_mean(*rate, dt),
+            weight: in_units(*weight, exponents[p]),
             plane: u32::from(planes == 2 && *weight < 0.0),
             start: steps_at(*start, dt),
             stop: steps_at(*stop, dt),
@@ -476,6 +521,39 @@ impl Simulation {
     /// `InvalidArgument` for a duration that is not a positive multiple of the step; `Cancelled`, `Timeout`; or what
     /// befell the device, after which the state is lost.
     pub fn run(&mut self, duration_ms: f64, control: &Control<'_>) -> Result<()> {
+        // A submission is short, and half a submission would leave a state between two steps: it is not cancelled.
+        self.submit(duration_ms, control, |prepared, feed| prepared.run(&[feed], &Control::default()))
+    }
+
+    /// [`run`](Self::run) with a clock on each phase. Results are the same; the clocks take time.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn profile(&mut self, duration_ms: f64, control: &Control<'_>) -> Result<Vec<PhaseTime>> {
+        let mut phases: Vec<PhaseTime> = Vec::new();
+        self.submit(duration_ms, control, |prepared, feed| {
+            let (out, times) = prepared.profile(&[feed], &Control::default())?;
+            for KernelTime { kernel, dispatches, time, clock } in times {
+                let phase = phase_of(kernel);
+                match phases.iter_mut().find(|p| p.phase == phase) {
+                    Some(p) => {
+                        p.dispatches += dispatches;
+                        p.time += time;
+                    }
+                    None => phases.push(PhaseTime { phase, dispatches, time, clock }),
+                }
+            }
+            Ok(out)
+        })?;
+        Ok(phases)
+    }
+
+    fn submit(
+        &mut self,
+        duration_ms: f64,
+        control: &Control<'_>,
+        mut run: impl FnMut(&mut Prepared, Feed<'_>) -> Result<Outputs>,
+    ) -> Result<()> {
         self.check_sound()?;
         let steps = steps_of(duration_ms, self.network.dt)?;
         let end = self
@@ -492,21 +570,14 @@ impl Simulation {
             let turns = self.switches.iter().flat_map(|s| [s.on, s.off]).chain(self.record_step());
             let until = turns.filter(|&turn| turn > self.step).fold(end, u32::min);
             let count = self.bus.steps.min(until - self.step);
-            // A submission is short, and half a submission would leave a state between two steps.
+            let clock = Bus::clock(self.step, count, self.network.seed);
             self.sound = false;
-            self.advance(count)?;
+            let out = run(&mut self.prepared, self.bus.clock.feed(&clock))?;
+            self.collect(&out, count)?;
+            self.step += count;
             self.sound = true;
             control.report(u64::from(self.step - first), u64::from(steps));
         }
-        Ok(())
-    }
-
-    /// One submission.
-    fn advance(&mut self, count: u32) -> Result<()> {
-        let clock = Bus::clock(self.step, count, self.network.seed);
-        let out = self.prepared.run(&[self.bus.clock.feed(&clock)], &Control::default())?;
-        self.collect(&out, count)?;
-        self.step += count;
         Ok(())
     }
 
@@ -526,9 +597,10 @@ impl Simulation {
             let words = out.get(probe.op.samples())?;
             let rows = words.chunks_exact(probe.offsets.len()).take(probe.op.rows(self.step, count));
             // Samples are taken where the steps done are a multiple of the interval.
-            let first = (self.step + 1).next_multiple_of(probe.interval) - 1;
+            let interval = u64::from(probe.interval);
+            let first = (u64::from(self.step) + 1).next_multiple_of(interval) - 1;
             for (row, step) in rows.zip((first..).step_by(probe.interval as usize)) {
-                probe.steps.push(step);
+                probe.steps.push(step as u32);
                 let real = |(word, offset): (&u32, &f64)| (f64::from(f32::from_bits(*word)) + offset) as f32;
                 probe.values.extend(row.iter().zip(&probe.offsets).map(real));
             }
@@ -555,10 +627,16 @@ impl Simulation {
     /// The spikes of each population since the start.
     fn spike_counts(&mut self) -> Result<Vec<u64>> {
         let mut counts = Vec::with_capacity(self.layout.size.len());
+        // Populations of one model share a tensor.
+        let mut read: Vec<(Tensor<u32>, Vec<u32>)> = Vec::new();
         for (p, &size) in self.layout.size.iter().enumerate() {
             let at = self.neurons.value(p, NeuronVariable::SpikeCount);
             let at = at.ok_or_else(|| Error::Internal("a population does not count its spikes".into()))?;
-            let state = self.prepared.read(at.tensor)?;
+            if read.iter().all(|(tensor, _)| tensor.erase() != at.tensor.erase()) {
+                read.push((at.tensor, self.prepared.read(at.tensor)?));
+            }
+            let state = read.iter().find(|(tensor, _)| tensor.erase() == at.tensor.erase());
+            let state = state.map_or(&[][..], |(_, words)| words);
             counts.push(state[at.first..][..size as usize].iter().map(|&n| u64::from(n)).sum());
         }
         Ok(counts)
@@ -647,48 +725,6 @@ impl Simulation {
         Ok(weights)
     }
 
-    /// Simulates `steps` steps with a clock on each phase. Results are the same as without; the clocks take time.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub fn profile(&mut self, steps: u32) -> Result<Vec<PhaseTime>> {
-        self.check_sound()?;
-        let mut phases: Vec<PhaseTime> = Vec::new();
-        let end = self.step.saturating_add(steps);
-        while self.step < end {
-            self.switch(false)?;
-            let count = self.bus.steps.min(end - self.step);
-            let clock = Bus::clock(self.step, count, self.network.seed);
-            self.sound = false;
-            let (out, times) = self.prepared.profile(&[self.bus.clock.feed(&clock)], &Control::default())?;
-            self.collect(&out, count)?;
-            self.step += count;
-            self.sound = true;
-            for time in times {
-                let phase = match time.kernel {
-                    "poisson_drive" => "input",
-                    "csr_propagate" => "propagation",
-                    kernel if kernel.starts_with("stdp") => "plasticity",
-                    "probe" => "recording",
-                    _ => "neurons",
-                };
-                match phases.iter_mut().find(|p| p.phase == phase) {
-                    Some(p) => {
-                        p.dispatches += time.dispatches;
-                        p.time += time.time;
-                    }
-                    None => phases.push(PhaseTime {
-                        phase,
-                        dispatches: time.dispatches,
-                        time: time.time,
-                        clock: time.clock,
-                    }),
-                }
-            }
-        }
-        Ok(phases)
-    }
-
     /// What tells this network's checkpoints from others'.
     pub(super) fn fingerprint(&self) -> u64 {
         self.fingerprint
@@ -711,13 +747,14 @@ impl Simulation {
             self.prepared.write(*tensor, words)?;
         }
         self.step = step;
-        self.sound = true;
         self.raster = None;
         for probe in &mut self.probes {
             probe.steps.clear();
             probe.values.clear();
         }
         self.switch(true)?;
-        self.count_from_here()
+        self.count_from_here()?;
+        self.sound = true;
+        Ok(())
     }
 }

@@ -48,7 +48,7 @@ impl Bus {
     ///
     /// # Errors
     /// `InvalidArgument` for a stride that is not a multiple of 32, a delay above [`MAX_DELAY`], other than 1 or 2
-    /// planes, no step; `Unsupported` where a tensor exceeds what the device can bind.
+    /// planes, no step, or more steps than 32-bit indices reach; `Unsupported` where a tensor exceeds what the device can bind.
     pub fn new(
         rec: &mut Recording,
         stride: u32,
@@ -70,6 +70,12 @@ impl Bus {
             return Err(Error::invalid("steps", "0; at least one"));
         }
         let slots = (max_delay + 1).next_power_of_two();
+        // Kernels count elements in 32 bits.
+        let rows = if driven { u64::from(planes) * u64::from(steps) } else { steps.into() };
+        if rows.max((slots * planes).into()) * u64::from(stride) > u32::MAX.into() {
+            let why = format!("{steps} steps of {stride} neurons have more than 2^32 elements: record fewer steps");
+            return Err(Error::invalid("steps", why));
+        }
         let plane = stride as usize;
         let clock = rec.input("clock", 4)?;
         let ring = rec.state("ring", &vec![0u32; slots as usize * planes as usize * plane])?;
@@ -85,6 +91,14 @@ impl Bus {
         let raster = rec.scratch("raster", steps as usize * plane / 32)?;
         rec.clear(raster)?;
         Ok(Self { clock, ring, drive, spikes, raster, stride, slots, planes, steps })
+    }
+
+    /// Checks that the recording has a step `k`.
+    pub(super) fn has(&self, k: u32) -> Result<()> {
+        if k >= self.steps {
+            return Err(Error::invalid("step", format!("{k} of a recording of {} steps", self.steps)));
+        }
+        Ok(())
     }
 
     /// The clock's content for a run of `steps` steps from step `first` on.

@@ -43,11 +43,12 @@ pub use fill::fill;
 pub use gemm::{Gemm, gemm};
 pub use kde::{KDE_SCALE, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeMass, KdeMassInputs, KdeModel, KdeRows};
 pub use kde_grid::GridSpec;
+pub(crate) use neurons::rounded;
 pub use neurons::{
     IafCondExp, IafPscDelta, IafPscExp, Izhikevich, NeuronModel, NeuronPopulation, NeuronVariable, Neurons, Rewrite,
     StateAt,
 };
-pub use poisson::{MAX_POISSON_MEAN, PoissonInput, PoissonTable, philox, poisson_drive};
+pub use poisson::{MAX_POISSON_MEAN, PoissonInput, PoissonTable, poisson_drive};
 pub use probe::StateProbe;
 pub use propagate::Synapses;
 pub use reduce::{Reduction, Scan, Summand, argmax, argmin, reduce, scan};

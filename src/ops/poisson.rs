@@ -1,6 +1,6 @@
 //! Poisson input, drawn on the device.
 
-use crate::kernel::{self, Tensor, workgroups};
+use crate::kernel::{self, workgroups};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
@@ -9,26 +9,12 @@ use super::Bus;
 /// Largest mean of a draw, events a step.
 pub const MAX_POISSON_MEAN: f64 = 1000.0;
 
-/// Invocations of a workgroup of `shaders/poisson_drive.wgsl` and `shaders/philox.wgsl`.
+/// Invocations of a workgroup of `shaders/poisson_drive.wgsl`.
 const GROUP: usize = 256;
 /// The last word of the counters of Poisson input. Networks are drawn with less in it.
 const DRIVE: u32 = 0x8000_0001;
 /// Elementary operations of four draws: the rounds, the searches, the sums.
 const OPERATIONS: u64 = 256;
-
-/// Philox4x32-10 of every counter ([`crate::random`]), with the seed as key.
-///
-/// # Errors
-/// `InvalidArgument` if `y` is not as long as `counters`; as [`Recording::dispatch`].
-pub fn philox(rec: &mut Recording, counters: Tensor<[u32; 4]>, seed: u64, y: Tensor<[u32; 4]>) -> Result<()> {
-    let n = counters.len();
-    if y.len() != n {
-        return Err(Error::invalid("y", format!("{} blocks; {n} counters give as many", y.len())));
-    }
-    let params = kernel::philox::Params { n: n as u32, key_low: seed as u32, key_high: (seed >> 32) as u32 };
-    let args = kernel::philox::Args { counters, y };
-    rec.dispatch(kernel::philox::dispatch(params, args, workgroups(n, GROUP)).work(OPERATIONS * n as u64))
-}
 
 /// The Poisson distribution in units of 2⁻³²: a draw from a uniform 32-bit word is the number of thresholds that the
 /// word reaches.

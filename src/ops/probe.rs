@@ -43,9 +43,7 @@ impl StateProbe {
     /// # Errors
     /// `InvalidArgument` for a step that the recording does not have.
     pub fn step(&self, rec: &mut Recording, bus: &Bus, k: u32) -> Result<()> {
-        if k >= bus.steps {
-            return Err(Error::invalid("step", format!("{k} of a recording of {} steps", bus.steps)));
-        }
+        bus.has(k)?;
         let n = self.elements.len();
         let params = kernel::probe::Params { k, interval: self.interval, n: n as u32 };
         let args =
@@ -60,6 +58,6 @@ impl StateProbe {
 
     /// How many rows a run of `steps` steps from step `first` of the network on fills.
     pub fn rows(&self, first: u32, steps: u32) -> usize {
-        ((u64::from(first) + u64::from(steps)) / u64::from(self.interval) - u64::from(first / self.interval)) as usize
+        (first.saturating_add(steps) / self.interval - first / self.interval) as usize
     }
 }

@@ -120,16 +120,6 @@ pub(super) fn form(bus: &Bus, targets: &Targets, delays: &Delays) -> u32 {
     form
 }
 
-impl Bus {
-    /// Checks that the recording has a step `k`.
-    pub(super) fn has(&self, k: u32) -> Result<()> {
-        if k >= self.steps {
-            return Err(Error::invalid("step", format!("{k} of a recording of {}", self.steps)));
-        }
-        Ok(())
-    }
-}
-
 impl Rows<'_> {
     /// Checks that the bus has all sources, targets and delays.
     pub(super) fn fit(&self, bus: &Bus, first_source: u32) -> Result<()> {

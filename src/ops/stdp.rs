@@ -9,6 +9,9 @@ use crate::kernel::{Tensor, stdp_depress, stdp_potentiate, stdp_trace, workgroup
 use crate::recording::Recording;
 use crate::{Error, Result};
 
+/// Largest amplitude and weight: no product of them with a trace is infinite in f32.
+const LARGEST: f64 = 1e9;
+
 /// Pair-based spike-timing-dependent plasticity with exponential traces of all spikes.
 ///
 /// Times are those at which neurons fire; the delay is that of the current alone. At a spike of the source: the weight
@@ -66,8 +69,9 @@ impl Stdp {
         let numbers =
             [("a_plus", self.a_plus), ("a_minus", self.a_minus), ("w_min", self.w_min), ("w_max", self.w_max)];
         for (name, value) in numbers {
-            if !value.is_finite() {
-                return Err(Error::invalid(format!("plasticity's {name}"), format!("{value}; a finite number")));
+            if !(value.abs() <= LARGEST) {
+                let why = format!("{value}; a number from -{LARGEST:e} to {LARGEST:e}");
+                return Err(Error::invalid(format!("plasticity's {name}"), why));
             }
         }
         if self.w_min > self.w_max {
@@ -114,10 +118,7 @@ impl PlasticTable {
 
     /// The synapses by target: where each target's begin, their numbers, and their rows.
     fn columns(&self) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
-        let target = |i: usize| match &self.targets {
-            Targets::U16(t) => (t[i / 2] >> (i % 2 * 16) & 0xffff) as usize,
-            Targets::U32(t) => t[i] as usize,
-        };
+        let target = |i: usize| self.targets.at(i) as usize;
         let n = self.synapses();
         let mut ends = vec![0u32; self.target_span as usize + 1];
         (0..n).for_each(|i| ends[target(i) + 1] += 1);

@@ -16,6 +16,16 @@ pub enum Targets {
     U32(Vec<u32>),
 }
 
+impl Targets {
+    /// The target of synapse `i`.
+    pub(super) fn at(&self, i: usize) -> u32 {
+        match self {
+            Self::U16(t) => t[i / 2] >> (i % 2 * 16) & 0xffff,
+            Self::U32(t) => t[i],
+        }
+    }
+}
+
 /// Weights in whole units of `2^-exponent` of the target population.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Weights {
@@ -89,11 +99,7 @@ impl SynapseTable {
 
     /// The target of synapse `i`, as a neuron.
     pub fn target(&self, i: usize) -> u32 {
-        self.first_target
-            + match &self.targets {
-                Targets::U16(t) => t[i / 2] >> (i % 2 * 16) & 0xffff,
-                Targets::U32(t) => t[i],
-            }
+        self.first_target + self.targets.at(i)
     }
 
     /// The weight of synapse `i` of row `row`.
@@ -173,10 +179,7 @@ impl Rows<'_> {
     fn defect(&self, row: usize, synapses: Range<usize>) -> Option<String> {
         let mut before = 0;
         for i in synapses {
-            let target = match self.targets {
-                Targets::U16(t) => t[i / 2] >> (i % 2 * 16) & 0xffff,
-                Targets::U32(t) => t[i],
-            };
+            let target = self.targets.at(i);
             if target >= self.target_span {
                 let (first, span) = (self.first_target, self.target_span);
                 return Some(format!("synapse {i} has target {first} + {target}, outside the table's {span} targets"));

@@ -183,9 +183,6 @@ impl Recording {
         content: Content,
         given: impl FnOnce() -> Result<Option<Given>>,
     ) -> Result<Tensor<T>> {
-        const {
-            assert!(align_of::<T>() >= 4 && size_of::<T>().is_multiple_of(4), "an element is one or more aligned words")
-        };
         let name = name.into();
         if len == 0 {
             return Err(Error::invalid(format!("tensor \"{name}\""), "it has no element"));

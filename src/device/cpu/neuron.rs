@@ -10,8 +10,9 @@ const TILE_WORDS: usize = 4;
 const POPULATION_HEAD: usize = 4;
 /// Neurons of a tile at most.
 pub(super) const TILE: usize = 256;
-/// Tiles (about 20 us of work) for which a thread is worth waking.
-const TILES_A_THREAD: usize = 128;
+/// Tiles (about 20 us of work) for which threads are worth waking, and tiles of a task.
+const LEAST_TILES: usize = 192;
+const TILES_A_TASK: usize = 48;
 /// A state below this is zero, as `settle` has it.
 pub(super) const FLOOR: f32 = 1e-15;
 
@@ -132,12 +133,12 @@ impl<'a> Job<'a> {
     /// raster.
     pub(super) fn run(&self, spikes: &mut [u32], update: impl Fn(&Self, &Tile<'a>) + Sync) {
         let tiles = self.shape.populations / TILE_WORDS;
-        if tiles < 2 * TILES_A_THREAD {
+        if tiles < LEAST_TILES {
             for i in 0..tiles {
                 update(self, &self.tile(i));
             }
         } else {
-            let work = (0..tiles).into_par_iter().with_min_len(TILES_A_THREAD);
+            let work = (0..tiles).into_par_iter().with_min_len(TILES_A_TASK);
             work.for_each(|i| update(self, &self.tile(i)));
         }
         let (counts, list) = spikes.split_at_mut(self.shape.steps);

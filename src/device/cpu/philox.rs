@@ -1,12 +1,4 @@
-//! Twin of `shaders/philox.wgsl`, and the rounds of Philox on many counters at once.
-
-use rayon::prelude::*;
-
-use crate::kernel::philox::{Host, Params};
-use crate::random::philox4x32;
-
-/// Blocks for which a task is worth its cost.
-const TASK: usize = 1 << 12;
+//! The rounds of Philox on many counters at once.
 
 /// Ten rounds of each of `L` counters. Words are the low halves of elements, whose high halves do not matter: so do
 /// the vector units multiply.
@@ -26,14 +18,4 @@ pub(super) fn rounds<const L: usize>(words: &mut [[u64; L]; 4], mut key: [u32; 2
         }
         key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
     }
-}
-
-pub(super) fn run(p: &Params, a: Host<'_>) {
-    let n = p.n as usize;
-    let key = [p.key_low, p.key_high];
-    a.y[..n].par_chunks_mut(TASK).zip(a.counters[..n].par_chunks(TASK)).for_each(|(y, counters)| {
-        for (y, counter) in y.iter_mut().zip(counters) {
-            *y = philox4x32(*counter, key);
-        }
-    });
 }

@@ -33,7 +33,7 @@ struct Block<'a> {
 
 pub(super) fn run(p: &Params, a: Host<'_>) {
     let [now, steps] = [a.clock[0], a.clock[1]];
-    let (first, end) = (now.max(p.start), (now + steps).min(p.stop));
+    let (first, end) = (now.max(p.start), now.saturating_add(steps).min(p.stop));
     if first >= end {
         return;
     }
@@ -57,7 +57,7 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
             key: [a.clock[2], a.clock[3]],
             number,
             first: first.max(number * 4),
-            end: end.min(number * 4 + 4),
+            end: end.min((number * 4).saturating_add(4)),
         };
         let neuron = task % parts * NEURONS;
         let count = NEURONS.min(size - neuron);

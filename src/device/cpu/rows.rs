@@ -182,9 +182,8 @@ impl Targets for &[u32] {
     }
 }
 
-/// Where a half of a word, and a byte of it, lie: they count from the low end.
-const HALF: usize = if cfg!(target_endian = "big") { 1 } else { 0 };
-const BYTE: usize = if cfg!(target_endian = "big") { 3 } else { 0 };
+// Halves and bytes of words are read where they lie, which is where they count only from the low end.
+const _: () = assert!(cfg!(target_endian = "little"));
 
 /// Two a word, the first in the low half.
 #[derive(Clone, Copy)]
@@ -203,8 +202,8 @@ impl Targets for Halves<'_> {
     }
     #[inline(always)]
     unsafe fn at(self, synapse: usize) -> usize {
-        // SAFETY: the caller's promise; there is an even number of halves.
-        unsafe { (*self.0.get_unchecked(synapse ^ HALF)).into() }
+        // SAFETY: the caller's promise.
+        unsafe { (*self.0.get_unchecked(synapse)).into() }
     }
     #[inline(always)]
     fn prefetch(self, synapse: usize) {
@@ -252,8 +251,8 @@ impl Delays for Bytes<'_> {
     }
     #[inline(always)]
     unsafe fn at(self, synapse: usize) -> u8 {
-        // SAFETY: the caller's promise; there are whole words of bytes.
-        unsafe { *self.0.get_unchecked(synapse ^ BYTE) }
+        // SAFETY: the caller's promise.
+        unsafe { *self.0.get_unchecked(synapse) }
     }
     #[inline(always)]
     fn prefetch(self, synapse: usize) {

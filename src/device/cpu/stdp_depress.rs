@@ -69,7 +69,7 @@ fn through<T: Targets, D: Delays>(
 #[inline(always)]
 fn floor(x: f32) -> i32 {
     // Weights in their bounds stay in range; the limits hold for whatever a caller has put into the state.
-    let x = x.max(-2_147_483_648.0).min(2_147_483_520.0);
+    let x = x.clamp(-2_147_483_648.0, 2_147_483_520.0);
     // SAFETY: in range, and a number: the larger of NaN and a number is the number.
     let towards_zero: i32 = unsafe { x.to_int_unchecked() };
     towards_zero - i32::from(towards_zero as f32 > x)

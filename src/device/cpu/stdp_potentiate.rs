@@ -21,11 +21,14 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
     let weights = Scattered::new(a.weights);
     let column = |neuron: u32| neuron.wrapping_sub(p.first_target) as usize;
     let range = |c: usize| a.offsets[c] as usize..a.offsets[c + 1] as usize;
-    let columns: Vec<usize> = a.spikes[p.steps as usize..][..count]
+    let mut columns: Vec<usize> = a.spikes[p.steps as usize..][..count]
         .iter()
         .map(|&neuron| column(neuron))
         .filter(|&c| c < p.columns as usize)
         .collect();
+    // Any command may have written the list: a neuron may be in it twice.
+    columns.sort_unstable();
+    columns.dedup();
     let multiplicative = p.form & MULTIPLICATIVE != 0;
     let raise = |c: usize| {
         let of = range(c);
@@ -34,7 +37,7 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
             if let Some(&later) = synapses.get(i + AHEAD) {
                 weights.prefetch(later as usize, 1);
             }
-            // SAFETY: a synapse is in one column, which one thread has.
+            // SAFETY: a synapse is in one column, and each column is one thread's.
             let weight = unsafe { &mut weights.part(s as usize, 1)[0] };
             let w = *weight;
             let reach = if multiplicative { flush(p.a_plus * flush(p.w_max - w)) } else { p.a_plus };

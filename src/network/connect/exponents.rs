@@ -7,13 +7,13 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::tables::{Kind, Spec};
-use super::{Layout, Wire, atomics};
+use super::{Layout, Wire, atomics, poisson_mean};
 use crate::network::{Distribution, Input, Network, Neuron};
 use crate::ops::PoissonTable;
 use crate::{Error, Result};
 
 /// The finest unit is 2^-FINEST.
-const FINEST: i32 = 24;
+const FINEST: i32 = 40;
 /// The coarsest unit is 2^-COARSEST.
 const COARSEST: i32 = -64;
 /// A unit must be at most this part of the mean weight.
@@ -47,16 +47,12 @@ pub(super) fn scales(network: &Network, wires: &[Wire]) -> Vec<i32> {
 }
 
 /// 1 if all excitatory and inhibitory inputs may be added up.
-pub(super) fn planes(network: &Network) -> u32 {
+pub(in crate::network) fn planes(network: &Network) -> u32 {
     // Two draws from one distribution differ.
     let same =
         |a: &Distribution, b: &Distribution| a == b && matches!(a, Distribution::Constant(_) | Distribution::Values(_));
-    let driven = |name: &str| {
-        network.projections.iter().any(|p| p.target == name)
-            || network.inputs.iter().any(|i| matches!(i, Input::Poisson { target, .. } if target == name))
-    };
     let two = network.populations.iter().any(|p| match &p.neuron {
-        Neuron::IafPscExp(neuron) => driven(&p.name) && !same(&neuron.tau_syn_ex, &neuron.tau_syn_in),
+        Neuron::IafPscExp(neuron) => !same(&neuron.tau_syn_ex, &neuron.tau_syn_in),
         Neuron::IafCondExp(_) => true,
         _ => false,
     });
@@ -147,7 +143,7 @@ impl Load {
                     && *target == population.name
                     && *weight != 0.0
                 {
-                    let events = f64::from(PoissonTable::new(rate * network.dt * 1e-3)?.most());
+                    let events = f64::from(PoissonTable::new(poisson_mean(*rate, network.dt))?.most());
                     poisson[usize::from(*weight < 0.0)] += events * weight.abs();
                     most += events as u64;
                     mean = mean.min(weight.abs());

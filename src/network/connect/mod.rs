@@ -66,6 +66,8 @@ impl Layout {
 pub struct BuildOptions<'a> {
     /// No array of a table is larger than this; tables are cut by rows.
     pub max_tensor_bytes: u64,
+    /// Tables that take more bytes than this are refused before they are made.
+    pub budget_bytes: u64,
     /// Called from any thread with the synapses made and in all.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
     /// Stops it.
@@ -74,7 +76,7 @@ pub struct BuildOptions<'a> {
 
 impl Default for BuildOptions<'_> {
     fn default() -> Self {
-        Self { max_tensor_bytes: u64::MAX, progress: None, cancel: CancelToken::new() }
+        Self { max_tensor_bytes: u64::MAX, budget_bytes: u64::MAX, progress: None, cancel: CancelToken::new() }
     }
 }
 
@@ -90,7 +92,7 @@ pub struct Connectivity {
     /// The projection of each of these.
     pub plastic_of: Vec<usize>,
     /// Of each population, so that inputs are in units of `2^-exponent`: as fine as the largest sum of inputs that its
-    /// synapses and Poisson inputs can give in one step allows, at most 24.
+    /// synapses and Poisson inputs can give in one step allows, at most 40.
     pub exponents: Vec<i32>,
     /// 1: excitatory and inhibitory inputs are added up; 2: they are kept apart.
     pub planes: u32,
@@ -171,6 +173,13 @@ impl Work<'_> {
     }
 }
 
+pub(super) use exponents::planes;
+
+/// Events of a Poisson input in a step of `dt` ms, at `rate` spikes/s.
+pub(super) fn poisson_mean(rate: f64, dt: f64) -> f64 {
+    rate * dt * 1e-3
+}
+
 /// A weight in whole units of `2^-exponent`, to the nearest.
 pub(super) fn in_units(weight: f64, exponent: i32) -> i32 {
     (weight * exponents::power(exponent)).round() as i32
@@ -203,6 +212,21 @@ impl Connectivity {
     pub fn build(network: &Network, options: &BuildOptions<'_>) -> Result<Self> {
         let network = &*network.with_files()?;
         network.check()?;
+        let refused = |needed: u64| {
+            Err(Error::OverBudget {
+                needed,
+                in_use: 0,
+                limit: options.budget_bytes,
+                tensor: "synapses".into(),
+                tensor_bytes: needed,
+                least: None,
+            })
+        };
+        // Counting takes time too. A target has two bytes; random numbers of synapses may be a little below the mean.
+        let least = 0.98 * 2.0 * network.expected_synapses();
+        if least > options.budget_bytes as f64 {
+            return refused(least as u64);
+        }
         let layout = Layout::new(network.populations.iter().map(|p| p.size))?;
         let mut work = Work { options, seed: network.seed, done: AtomicU64::new(0), total: 0 };
         let wires = network.projections.iter().enumerate().map(|(i, p)| Wire::new(network, i, p));
@@ -216,10 +240,15 @@ impl Connectivity {
         let scales = exponents::scales(network, &wires);
         let load = exponents::Load::new(&layout, scales)?;
         let specs = tables::plan(&wires, &layout, network.dt);
-        let mut builders = Vec::new();
+        let mut plans = Vec::new();
         for spec in &specs {
-            builders.extend(tables::cut(spec, &wires, &layout, options.max_tensor_bytes)?);
+            plans.extend(tables::cut(spec, &wires, &layout, options.max_tensor_bytes)?);
         }
+        let needed = plans.iter().map(tables::Cut::bytes).sum();
+        if needed > options.budget_bytes {
+            return refused(needed);
+        }
+        let mut builders = plans.into_iter().map(tables::Cut::build).collect::<Result<Vec<_>>>()?;
         // One population of sources after the other, so that what some rules keep meanwhile is soon given back.
         for source in 0..network.populations.len() {
             let mut ready = Vec::with_capacity(wires.len());
@@ -245,7 +274,7 @@ impl Connectivity {
             plastic,
             plastic_of,
             exponents,
-            planes: exponents::planes(network),
+            planes: planes(network),
             max_delay: load.max_delay(),
             synapses_of,
             layout,

@@ -14,6 +14,8 @@ use crate::{Error, Result};
 // Targets and delays are written as u16 and u8 into arrays of words.
 const _: () = assert!(cfg!(target_endian = "little"));
 
+/// What every device can bind.
+const PORTABLE: u64 = 128 << 20;
 /// How many neurons 16 bits count.
 const NARROW: u32 = 1 << 16;
 /// Synapses that one thread makes at a time.
@@ -106,8 +108,18 @@ pub(super) struct Builder {
     delays: Vec<u32>,
 }
 
-/// Cuts what goes into one table by rows, so that no array is larger than `most` bytes, and makes room for it.
-pub(super) fn cut(spec: &Spec, wires: &[Wire], layout: &Layout, most: u64) -> Result<Vec<Builder>> {
+/// Rows that become one table.
+pub(super) struct Cut {
+    spec: Spec,
+    first_source: u32,
+    /// Synapses of each row.
+    lengths: Vec<u32>,
+}
+
+/// Cuts what goes into one table by rows, so that no array is larger than `most` bytes.
+pub(super) fn cut(spec: &Spec, wires: &[Wire], layout: &Layout, most: u64) -> Result<Vec<Cut>> {
+    // The weights of plastic synapses are state: the same cuts on every device, so that a checkpoint fits any.
+    let most = if spec.kind == Kind::Plastic { most.min(PORTABLE) } else { most };
     let mut lengths: Vec<u64> = zeroed(layout.stride as usize, "counting synapses")?;
     for &w in &spec.wires {
         let first = layout.first[wires[w].source] as usize;
@@ -134,22 +146,51 @@ pub(super) fn cut(spec: &Spec, wires: &[Wire], layout: &Layout, most: u64) -> Re
             _ => cuts.push((row..row + 1, n)),
         }
     }
-    let build = |(rows, n): (Range<usize>, u64)| {
-        let n = n as usize;
-        let mut row_offsets = zeroed::<u32>(rows.len() + 1, "synapses")?;
-        for (i, row) in rows.clone().enumerate() {
-            row_offsets[i + 1] = row_offsets[i] + lengths[row] as u32;
+    let cut = |(rows, _): (Range<usize>, u64)| Cut {
+        spec: spec.clone(),
+        first_source: rows.start as u32,
+        lengths: lengths[rows].iter().map(|&n| n as u32).collect(),
+    };
+    Ok(cuts.into_iter().map(cut).collect())
+}
+
+impl Cut {
+    fn synapses(&self) -> usize {
+        self.lengths.iter().map(|&n| n as usize).sum()
+    }
+
+    /// Words of targets, weights and delays.
+    fn words(&self) -> [usize; 3] {
+        let (n, spec) = (self.synapses(), &self.spec);
+        [
+            if spec.target_span > NARROW { n } else { n.div_ceil(2) },
+            if spec.kind == Kind::Row { 0 } else { n },
+            if spec.delay.is_some() { 0 } else { n.div_ceil(4) },
+        ]
+    }
+
+    /// Bytes of the table on a device.
+    pub fn bytes(&self) -> u64 {
+        let rows = if self.spec.kind == Kind::Row { 2 } else { 1 } * self.lengths.len();
+        4 * (self.words().iter().sum::<usize>() + rows + 1) as u64
+    }
+
+    /// Makes room for it.
+    pub fn build(self) -> Result<Builder> {
+        let [targets, weights, delays] = self.words();
+        let mut row_offsets = zeroed::<u32>(self.lengths.len() + 1, "synapses")?;
+        for (i, n) in self.lengths.iter().enumerate() {
+            row_offsets[i + 1] = row_offsets[i] + n;
         }
         Ok(Builder {
-            spec: spec.clone(),
-            first_source: rows.start as u32,
+            spec: self.spec,
+            first_source: self.first_source,
             row_offsets,
-            targets: zeroed(if wide { n } else { n.div_ceil(2) }, "synapses")?,
-            weights: zeroed(if spec.kind == Kind::Row { 0 } else { n }, "synapses")?,
-            delays: zeroed(if spec.delay.is_some() { 0 } else { n.div_ceil(4) }, "synapses")?,
+            targets: zeroed(targets, "synapses")?,
+            weights: zeroed(weights, "synapses")?,
+            delays: zeroed(delays, "synapses")?,
         })
-    };
-    cuts.into_iter().map(build).collect()
+    }
 }
 
 /// Part of an array, narrow or wide.

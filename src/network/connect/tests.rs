@@ -401,9 +401,11 @@ fn planes_are_two_where_time_constants_differ_or_conductances_act() {
     let two = |tau: Distribution| {
         Neuron::IafPscExp(IafPscExp { tau_syn_ex: tau.clone(), tau_syn_in: tau, ..IafPscExp::default() })
     };
-    // A population without input does not matter.
+    // Whether anything is connected to it or not.
+    let before = network.populations[0].neuron.clone();
     network.populations[0].neuron = Neuron::IafPscExp(IafPscExp { tau_syn_in: 2.0.into(), ..IafPscExp::default() });
-    assert_eq!(build(&network).planes, 1);
+    assert_eq!(build(&network).planes, 2);
+    network.populations[0].neuron = before;
     network.populations[1].neuron = two(2.0.into());
     assert_eq!(build(&network).planes, 1);
     network.populations[1].neuron = two(Distribution::uniform(1.0, 2.0));
@@ -416,7 +418,7 @@ fn planes_are_two_where_time_constants_differ_or_conductances_act() {
 fn a_network_without_synapses_is_one() {
     let network = Network { populations: vec![population("A", 5)], ..Network::default() };
     let built = build(&network);
-    assert!(built.tables.is_empty() && built.exponents == [24] && (built.planes, built.max_delay) == (1, 1));
+    assert!(built.tables.is_empty() && built.exponents == [40] && (built.planes, built.max_delay) == (1, 1));
 }
 
 /// The network of Potjans & Diesmann, Cereb. Cortex 24 (2014), with all its synapses from 1/`scale` of its neurons: the

@@ -76,13 +76,14 @@ impl Default for BrunelOptions {
     }
 }
 
-/// 10,000 excitatory and 2,500 inhibitory neurons whose membrane jumps with each input: N. Brunel, J. Comput. Neurosci. 8
-/// (2000) 183, model A. 1,000 excitatory synapses of 0.1 mV and 250 inhibitory ones of `−g · 0.1 mV` onto each neuron, a
-/// delay of 1.5 ms, and Poisson input of `η · θ/(J·τ)` spikes/s, θ the threshold and τ the time constant.
+/// 10,000 excitatory and 2,500 inhibitory neurons whose membrane jumps with each input: N. Brunel, J. Comput. Neurosci.
+/// 8 (2000) 183, model A. 1,000 excitatory synapses of 0.1 mV and 250 inhibitory ones of `−g · 0.1 mV` onto each
+/// neuron, a delay of 1.5 ms, and Poisson input of `η · θ/(J·τ)` spikes/s, θ the threshold and τ the time constant.
+/// The membrane is reset to 10 mV, as in the paper; NEST's example `brunel_delta_nest.py` resets it to 0.
 ///
 /// # Errors
-/// `InvalidArgument` for a scale that is not above zero, or at which a population has no neuron; for a g or an η that is
-/// not a number from zero on.
+/// `InvalidArgument` for a scale that is not above zero, or at which a population has no neuron; for a g or an η that
+/// is not a number from zero on.
 pub fn brunel(options: &BrunelOptions) -> Result<Network> {
     for (name, value) in [("g", options.g), ("eta", options.eta)] {
         if !(value >= 0.0 && value.is_finite()) {

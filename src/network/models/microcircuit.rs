@@ -2,6 +2,8 @@
 
 use super::scaled;
 use crate::network::{Distribution, IafPscExp, Input, Network, Neuron, Population, Projection, Rule};
+use crate::ops::rounded;
+use crate::random::ln;
 use crate::{Error, Result};
 
 const POPULATIONS: [&str; 8] = ["L23E", "L23I", "L4E", "L4I", "L5E", "L5I", "L6E", "L6I"];
@@ -21,7 +23,7 @@ const PROBABILITY: [[f64; 8]; 8] = [
 const EXTERNAL: [f64; 8] = [1600.0, 1500.0, 2100.0, 1900.0, 2000.0, 1900.0, 2900.0, 2100.0];
 /// Spikes/s of an external synapse.
 const EXTERNAL_RATE: f64 = 8.0;
-/// Spikes/s of the full network: 10 s of NEST's `microcircuit` package.
+/// Spikes/s of the full network, as NEST's `microcircuit` package assumes them.
 const RATES: [f64; 8] = [0.903, 2.965, 4.414, 5.876, 7.569, 8.633, 1.105, 7.829];
 /// Mean and standard deviation of the membrane potential in the full network, mV.
 const SETTLED: [(f64, f64); 8] = [
@@ -80,18 +82,19 @@ impl Default for MicrocircuitOptions {
 }
 
 /// The current in pA whose postsynaptic potential has a peak of 1 mV: with
-/// `V(t) = J/C · τm·τs/(τm − τs) · (exp(−t/τm) − exp(−t/τs))`, at `t = τm·τs/(τm − τs) · ln(τm/τs)`.
+/// `V(t) = J/C · τm·τs/(τm − τs) · (exp(−t/τm) − exp(−t/τs))`, at `t = τm·τs/(τm − τs) · ln(τm/τs)`. To 36 bits, which
+/// are the same on every machine.
 fn current_of_potential(c_mem: f64, tau_mem: f64, tau_syn: f64) -> f64 {
     let tau = tau_mem * tau_syn / (tau_mem - tau_syn);
-    let peak = tau * (tau_mem / tau_syn).ln();
-    c_mem / (tau * ((-peak / tau_mem).exp() - (-peak / tau_syn).exp()))
+    let peak = tau * ln(tau_mem / tau_syn);
+    rounded(c_mem / (tau * ((-peak / tau_mem).exp() - (-peak / tau_syn).exp())))
 }
 
 /// Synapses of the full network from a population of `sources` neurons to one of `targets` so that two neurons have one
 /// with this probability, since several are allowed: `ln(1 − p) / ln(1 − 1/(sources·targets))`. Not rounded.
 fn full_synapses(probability: f64, sources: u32, targets: u32) -> f64 {
     let pairs = f64::from(sources) * f64::from(targets);
-    (1.0 - probability).ln() / ((pairs - 1.0) / pairs).ln()
+    ln(1.0 - probability) / ln((pairs - 1.0) / pairs)
 }
 
 /// The microcircuit under 1 mm² of cortex: four layers, each with excitatory and inhibitory neurons. Full size: 77,169
@@ -99,9 +102,9 @@ fn full_synapses(probability: f64, sources: u32, targets: u32) -> f64 {
 ///
 /// T. Potjans and M. Diesmann, Cereb. Cortex 24 (2014) 785, doi:10.1093/cercor/bhs358. Numbers, rounding and scaling as
 /// in the package `microcircuit` 1.0 of NEST's authors: a scale s multiplies neurons by s and synapses by s²; weights
-/// grow by `1/√s`, and a constant current makes up for what the mean input loses, so that mean and variance of the input
-/// stay (S. van Albada, M. Helias and M. Diesmann, PLoS Comput. Biol. 11 (2015) e1004490). Weights vary by 10 % and are
-/// drawn again where the sign is wrong; delays by 50 %, drawn again below half a step.
+/// grow by `1/√s`, and a constant current makes up for what the mean input loses, so that mean and variance of the
+/// input stay (S. van Albada, M. Helias and M. Diesmann, PLoS Comput. Biol. 11 (2015) e1004490). Weights vary by 10 %
+/// and are drawn again where the sign is wrong; delays by 50 %, drawn again below half a step.
 ///
 /// # Errors
 /// `InvalidArgument` for a scale that is not above zero, or at which a population has no neuron.

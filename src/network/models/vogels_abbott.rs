@@ -25,11 +25,12 @@ impl Default for VogelsAbbottOptions {
 }
 
 /// The current-based network of T. Vogels and L. Abbott, J. Neurosci. 25 (2005) 10786, as benchmark 2 of R. Brette et
-/// al., J. Comput. Neurosci. 23 (2007) 349: 3,200 excitatory and 800 inhibitory neurons that rest above their threshold.
+/// al., J. Comput. Neurosci. 23 (2007) 349: 3,200 excitatory and 800 inhibitory neurons that rest above their
+/// threshold.
 ///
 /// As NEST's example `brette_et_al_2007/cuba.py`: 64 excitatory and 16 inhibitory synapses onto each neuron, 16.2 and
-/// −139.5 pA, a delay of 0.1 ms; 50 excitatory neurons get Poisson spikes of 300/s from 1 to 51 ms, which are drawn here
-/// and come from a population `stimulus`.
+/// −139.5 pA, a delay of 0.1 ms; 50 excitatory neurons get Poisson spikes of 300/s from 1 to 51 ms, which are drawn
+/// here and come from a population `stimulus`.
 ///
 /// # Errors
 /// `InvalidArgument` for a scale that is not above zero, or at which a population has no neuron.

@@ -81,7 +81,8 @@ pub(super) fn row(
     let planes = setting.planes as usize;
     match variable {
         NeuronVariable::V => Some((1, model.v_rest.clone())),
-        NeuronVariable::Excitatory => Some((4, 0.0.into())),
+        NeuronVariable::Synaptic if planes == 1 => Some((4, 0.0.into())),
+        NeuronVariable::Excitatory if planes == 2 => Some((4, 0.0.into())),
         NeuronVariable::Inhibitory if planes == 2 => Some((6, 0.0.into())),
         NeuronVariable::Recovery if setting.options & ADAPTING != 0 => Some((4 + 2 * planes, 0.0.into())),
         _ => None,

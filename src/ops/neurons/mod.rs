@@ -16,11 +16,10 @@
 //! two f32; so that increments have no systematic error (5e-12 of their size), and results do not hang on the last
 //! place of a mathematics library. Input is converted without loss.
 //!
-//! With u = 2^-24: each increment of a membrane v with m synaptic currents i has at most
-//! `u·(5 α|v| + 3 Σ|P21·i| + 3 |P20·I|)` of rounding, which decays with the membrane, so that the error of v is at most
-//! `u·(5 V + 3/α·(Σ|P21·i| + |P20·I|))`: below 1e-5 mV where |v| < 20 mV and |R·I| < 30 mV. Roundings are as often up as
-//! down; what is measured against f64 is 1e-6 mV at most. Errors of the currents are u times their inflow and outflow,
-//! and less than that.
+//! With u = 2^-24: an increment `P20·I + Σ P21·i − α·v` has at most `u·(5 α|v| + 4 Σ|P21·i| + 3 |P20·I|)` of rounding,
+//! and each current `u·(4 β|i| + 2 |input|)` a step; both decay. With R = tau_mem/c_mem the error of v is so at most
+//! `u·(5 |v| + 10 R·Σ|i| + 3 R·|I|)`: 2.2e-5 mV where |v|, R·Σ|i| and R·|I| are below 20 mV. Roundings are as often up as
+//! down: against f64 3e-6 mV are measured at most.
 //!
 //! Every operation is rounded by itself on every device, so that all devices have the same bits. States below 1e-15 are
 //! zero, and so are coefficients.
@@ -54,6 +53,7 @@ use crate::kernel::{self, Dispatch, Tensor};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
+pub(crate) use exact::rounded;
 pub use models::{IafCondExp, IafPscDelta, IafPscExp, Izhikevich};
 
 /// Neurons of a tile.
@@ -118,6 +118,8 @@ pub enum NeuronVariable {
     Excitatory,
     /// Inhibitory current (pA) or conductance (nS).
     Inhibitory,
+    /// The sum of excitatory and inhibitory currents (pA), where they are kept as one: with one plane.
+    Synaptic,
     /// Rise of the threshold (mV) or recovery variable.
     Recovery,
     /// Spikes since the start (u32).
@@ -398,9 +400,7 @@ impl Neurons {
     /// # Errors
     /// `InvalidArgument` for a step that the recording does not have.
     pub fn step(&self, rec: &mut Recording, bus: &Bus, k: u32) -> Result<()> {
-        if k >= bus.steps {
-            return Err(Error::invalid("step", format!("{k} of a recording of {} steps", bus.steps)));
-        }
+        bus.has(k)?;
         for group in &self.groups {
             let work = OPERATIONS * u64::from(group.neurons);
             rec.dispatch(group.dispatch(bus, self.drive, k).work(work))?;
@@ -408,12 +408,10 @@ impl Neurons {
         Ok(())
     }
 
-    /// What a checkpoint must hold beside the ring, by names that stay the same for the same populations.
+    /// What a checkpoint must hold beside the ring, by names that stay the same for the same populations. Parameters
+    /// are not among it: they follow from the populations and from [`set_offset`](Self::set_offset).
     pub fn states(&self) -> Vec<(String, Tensor<u32>)> {
-        let both = |g: &Group| {
-            [(format!("{} state", g.kind.name()), g.state), (format!("{} parameters", g.kind.name()), g.table)]
-        };
-        self.groups.iter().flat_map(both).collect()
+        self.groups.iter().map(|g| (format!("{} state", g.kind.name()), g.state)).collect()
     }
 
     /// Where a variable of a population is; `None` if its model has no such variable.
@@ -484,8 +482,11 @@ fn check_places(bus: &Bus, populations: &[NeuronPopulation]) -> Result<()> {
     Ok(())
 }
 
-/// The table of a kind, and where in it each population's constant input is.
-fn table(built: &[(&NeuronPopulation, &Description)]) -> Result<(Vec<u32>, Vec<Option<Range<usize>>>)> {
+/// Where in a table each population's constant input is.
+type Inputs = Vec<Option<Range<usize>>>;
+
+/// The table of a kind.
+fn table(built: &[(&NeuronPopulation, &Description)]) -> Result<(Vec<u32>, Inputs)> {
     let mut table: Vec<u32> = Vec::new();
     let mut own = 0;
     for (at, (p, _)) in built.iter().enumerate() {
