@@ -345,17 +345,18 @@ fn constant_input_between_runs_is_that_of_a_model_that_has_it() {
         let mut rec = device.recording("neurons");
         let bus = Bus::new(&mut rec, setup.stride(), 1, 1, setup.planes, false).unwrap();
         let neurons = Neurons::new(&mut rec, &bus, setup.dt, &setup.populations).unwrap();
-        let tables: Vec<_> = neurons.states().into_iter().filter(|(name, _)| name.ends_with("parameters")).collect();
+        let rewrites: Vec<_> = (0..setup.populations.len()).map(|p| neurons.set_offset(p, extra).unwrap()).collect();
+        let mut tables: Vec<_> = rewrites.iter().map(|r| r.tensor).collect();
+        tables.dedup_by_key(|t| t.erase());
         neurons.step(&mut rec, &bus, 0).unwrap();
-        for (_, t) in &tables {
+        for t in &tables {
             rec.download(*t).unwrap();
         }
-        let rewrites: Vec<_> = (0..setup.populations.len()).map(|p| neurons.set_offset(p, extra).unwrap()).collect();
         let mut prepared = device.prepare(&rec).unwrap();
         let out = prepared.run(&[bus.clock.feed(&Bus::clock(0, 1, 0))], &Control::default()).unwrap();
-        let mut words: Vec<Vec<u32>> = tables.iter().map(|(_, t)| out.get(*t).unwrap().to_vec()).collect();
+        let mut words: Vec<Vec<u32>> = tables.iter().map(|t| out.get(*t).unwrap().to_vec()).collect();
         for rewrite in rewrites {
-            let table = tables.iter().position(|(_, t)| t.erase() == rewrite.tensor.erase()).unwrap();
+            let table = tables.iter().position(|t| t.erase() == rewrite.tensor.erase()).unwrap();
             words[table][rewrite.first..][..rewrite.words.len()].copy_from_slice(&rewrite.words);
         }
         words

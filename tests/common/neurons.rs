@@ -122,7 +122,7 @@ pub fn on(device: &Device, setup: &Setup, (total, at_once): (u32, u32), detailed
             }
             if detailed {
                 let mut list = out.get(lists).unwrap()[k * row..][..now.len()].to_vec();
-                let kinds = neurons.states().len() / 2;
+                let kinds = neurons.states().len();
                 if !matches!(device, Device::Cpu(_)) || kinds > 1 {
                     list.sort_unstable();
                 }
