@@ -4,7 +4,7 @@
 //! team t takes part `t % parts` of the rows of spikes `t / parts`, `t / parts + at_once`, …, an invocation a synapse.
 //! Sums are of integers, so that the order of additions does not matter.
 //! stage: spiking
-//! import: grid synapses
+//! import: grid synapses teams
 const GROUP: u32 = 256u;
 
 struct Params {
@@ -36,26 +36,20 @@ struct Params {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let g = grid_index(wid);
     if (g >= p.wg_count) { return; }
-    let team_bits = p.form & 15u;
-    let part_bits = (p.form >> 4u) & 15u;
-    let team = ((p.wg_base + g) * GROUP + lid) >> team_bits;
-    let part = team & ((1u << part_bits) - 1u);
-    let own = (part << team_bits) + (lid & ((1u << team_bits) - 1u));
-    let apart = 1u << (team_bits + part_bits);
-    var i = team >> part_bits;
+    let team = team_of(p.wg_base + g, lid);
+    var i = team.first;
     if (i >= p.at_once) { return; }
     // The next source is fetched ahead of knowing whether there is one: three fetches wait at the same time.
-    var source = spikes[p.steps + min(i, p.stride - 1u)];
-    var count = min(spikes[p.k], p.stride);
-    if (p.k >= clock[1]) { count = 0u; }
+    var source = spike(i);
+    let count = spike_count();
     let step = clock[0] + p.k;
     while (i < count) {
         let row = source - p.first_source;
         i += p.at_once;
-        source = spikes[p.steps + min(i, p.stride - 1u)];
+        source = spike(i);
         if (row < p.rows) {
             let end = offsets[row + 1u];
-            for (var s = offsets[row] + own; s < end; s += apart) {
+            for (var s = offsets[row] + team.own; s < end; s += team.apart) {
                 var units = 0;
                 if ((p.form & WEIGHT_A_ROW) != 0u) { units = weights[row]; } else { units = weights[s]; }
                 deliver(step, s, target_of(s), units);

@@ -1,7 +1,7 @@
 //! The spikes of one step through synapses that learn: each transmits its weight, in whole units of the ring, and then
 //! falls by what the trace of its target says. Teams of invocations as in `csr_propagate.wgsl`.
 //! stage: spiking
-//! import: grid pin flush synapses
+//! import: grid pin flush synapses teams
 const GROUP: u32 = 256u;
 
 struct Params {
@@ -35,25 +35,19 @@ struct Params {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let g = grid_index(wid);
     if (g >= p.wg_count) { return; }
-    let team_bits = p.form & 15u;
-    let part_bits = (p.form >> 4u) & 15u;
-    let team = ((p.wg_base + g) * GROUP + lid) >> team_bits;
-    let part = team & ((1u << part_bits) - 1u);
-    let own = (part << team_bits) + (lid & ((1u << team_bits) - 1u));
-    let apart = 1u << (team_bits + part_bits);
-    var i = team >> part_bits;
+    let team = team_of(p.wg_base + g, lid);
+    var i = team.first;
     if (i >= p.at_once) { return; }
-    var source = spikes[p.steps + min(i, p.stride - 1u)];
-    var count = min(spikes[p.k], p.stride);
-    if (p.k >= clock[1]) { count = 0u; }
+    var source = spike(i);
+    let count = spike_count();
     let step = clock[0] + p.k;
     while (i < count) {
         let row = source - p.first_source;
         i += p.at_once;
-        source = spikes[p.steps + min(i, p.stride - 1u)];
+        source = spike(i);
         if (row < p.rows) {
             let end = offsets[row + 1u];
-            for (var s = offsets[row] + own; s < end; s += apart) {
+            for (var s = offsets[row] + team.own; s < end; s += team.apart) {
                 let to = target_of(s);
                 let w = weights[s];
                 deliver(step, s, to, i32(floor(pin(pin(w * p.scale) + 0.5))));

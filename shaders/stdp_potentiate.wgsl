@@ -1,7 +1,7 @@
 //! The spikes of one step seen from their targets: the weight of each synapse onto a neuron that spikes rises by what
 //! the trace of its source says. Teams of invocations as in `csr_propagate.wgsl`, over columns in place of rows.
 //! stage: spiking
-//! import: grid pin flush
+//! import: grid pin flush teams
 const GROUP: u32 = 256u;
 const MULTIPLICATIVE: u32 = 0x8000u;
 
@@ -34,24 +34,18 @@ struct Params {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let g = grid_index(wid);
     if (g >= p.wg_count) { return; }
-    let team_bits = p.form & 15u;
-    let part_bits = (p.form >> 4u) & 15u;
-    let team = ((p.wg_base + g) * GROUP + lid) >> team_bits;
-    let part = team & ((1u << part_bits) - 1u);
-    let own = (part << team_bits) + (lid & ((1u << team_bits) - 1u));
-    let apart = 1u << (team_bits + part_bits);
-    var i = team >> part_bits;
+    let team = team_of(p.wg_base + g, lid);
+    var i = team.first;
     if (i >= p.at_once) { return; }
-    var neuron = spikes[p.steps + min(i, p.stride - 1u)];
-    var count = min(spikes[p.k], p.stride);
-    if (p.k >= clock[1]) { count = 0u; }
+    var neuron = spike(i);
+    let count = spike_count();
     while (i < count) {
         let column = neuron - p.first_target;
         i += p.at_once;
-        neuron = spikes[p.steps + min(i, p.stride - 1u)];
+        neuron = spike(i);
         if (column < p.columns) {
             let end = offsets[column + 1u];
-            for (var c = offsets[column] + own; c < end; c += apart) {
+            for (var c = offsets[column] + team.own; c < end; c += team.apart) {
                 let s = synapses[c];
                 let w = weights[s];
                 var reach = p.a_plus;

@@ -1,6 +1,6 @@
 // Rows of synapses, and the ring they deliver to. A kernel that imports this has the tensors `targets`, `delays` and
 // `ring`, and `p.stride`, `p.first_target` and `p.form`, the bits of which are:
-// 0-3: log2 of the invocations of a team. 4-7: log2 of the parts that a row is cut into. 8-11: log2 of the ring's slots.
+// 0-7: see `teams.wgsl`. 8-11: log2 of the ring's slots.
 const TWO_PLANES: u32 = 0x1000u;
 const WIDE_TARGETS: u32 = 0x2000u;
 const WEIGHT_A_ROW: u32 = 0x4000u;

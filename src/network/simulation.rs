@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::connect::{BuildOptions, Connectivity, Layout, in_units, poisson_mean};
-use super::{Input, Network, Raster, Variable};
+use super::{Input, Network, Population, Raster, Variable};
 use crate::device::{CancelToken, Control, Device, Feed, KernelTime, Outputs, Prepared};
 use crate::io::Fingerprint;
 use crate::kernel::Tensor;
@@ -250,32 +250,30 @@ fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>)
     }
 }
 
-/// Puts each population alone into a recording that is thrown away: what its neurons cannot take is said before the
-/// synapses are made, and with its name.
-fn try_populations(network: &Network) -> Result<()> {
-    for (i, p) in network.populations.iter().enumerate().filter(|(_, p)| p.size > 0) {
+/// The populations with their parameters drawn, without their places and units. Each is put alone into a recording that
+/// is thrown away: what its neurons cannot take is said before the synapses are made, and with its name.
+fn populations(network: &Network) -> Result<Vec<NeuronPopulation>> {
+    let one = |(i, p): (usize, &Population)| {
+        let v_initial = network.initial_potential(i);
+        let alone =
+            NeuronPopulation { first: 0, size: p.size, exponent: 0, v_initial, model: network.neuron_model(i)? };
         let mut rec = Recording::new("population", &Capabilities { max_tensor_bytes: u64::MAX, ..Default::default() });
-        let tried = Bus::new(&mut rec, p.size.next_multiple_of(32), 1, 1, 2, false).and_then(|bus| {
-            let alone = NeuronPopulation {
-                first: 0,
-                size: p.size,
-                exponent: 0,
-                v_initial: network.initial_potential(i),
-                model: network.neuron_model(i)?,
-            };
-            Neurons::new(&mut rec, &bus, network.dt, &[alone])
-        });
-        tried.map_err(|error| match error {
-            Error::InvalidArgument { what, why } => Error::invalid(format!("{what} of population \"{}\"", p.name), why),
-            other => other,
-        })?;
-    }
-    Ok(())
+        let tried = Bus::new(&mut rec, p.size.next_multiple_of(32), 1, 1, 2, false)
+            .and_then(|bus| Neurons::new(&mut rec, &bus, network.dt, std::slice::from_ref(&alone)));
+        match tried {
+            Ok(_) => Ok(alone),
+            Err(Error::InvalidArgument { what, why }) => {
+                Err(Error::invalid(format!("{what} of population \"{}\"", p.name), why))
+            }
+            Err(other) => Err(other),
+        }
+    };
+    network.populations.iter().enumerate().map(one).collect()
 }
 
 fn assemble_here(device: &Device, network: &Network, options: &SimulationOptions<'_>) -> Result<Assembly> {
     network.check()?;
-    try_populations(network)?;
+    let mut populations = populations(network)?;
     let capabilities = device.capabilities();
     let built = Connectivity::build(
         network,
@@ -321,20 +319,9 @@ fn assemble_here(device: &Device, network: &Network, options: &SimulationOptions
     let bus = Bus::new(&mut rec, layout.stride, steps, max_delay, planes, !poisson.is_empty())?;
     parts.end("input in flight and spikes", &rec);
 
-    let populations = network
-        .populations
-        .iter()
-        .enumerate()
-        .map(|(i, p)| {
-            Ok(NeuronPopulation {
-                first: layout.first[i],
-                size: p.size,
-                exponent: exponents[i],
-                v_initial: network.initial_potential(i),
-                model: network.neuron_model(i)?,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
+    for ((population, &first), &exponent) in populations.iter_mut().zip(&layout.first).zip(&exponents) {
+        (population.first, population.exponent) = (first, exponent);
+    }
     let neurons = Neurons::new(&mut rec, &bus, dt, &populations)?;
     drop(populations);
     parts.end("neurons", &rec);
