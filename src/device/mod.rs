@@ -13,7 +13,7 @@ mod warmup;
 use std::time::Duration;
 
 pub use cpu::Cpu;
-pub use gpu::{Gpu, Readiness};
+pub use gpu::{Gpu, GpuParts, Readiness};
 pub(crate) use io::WALL_CLOCK;
 pub use io::{CancelToken, Control, Feed, KernelTime, Outputs, Timing};
 pub use list::{DeviceList, DeviceReport, list};
@@ -57,6 +57,29 @@ impl Device {
         Ok(Self::Cpu(cpu))
     }
 
+    /// A device that the host application owns and lends: see [`Gpu::from_wgpu`].
+    ///
+    /// # Errors
+    /// `Unsupported` with every feature and limit that it lacks.
+    pub fn from_wgpu(parts: GpuParts, options: &DeviceOptions) -> Result<Self> {
+        Gpu::from_wgpu(parts, options).map(Self::Gpu)
+    }
+
+    /// As [`gpu::required_features`].
+    pub fn required_features() -> wgpu::Features {
+        gpu::required_features()
+    }
+
+    /// As [`gpu::optional_features`].
+    pub fn optional_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+        gpu::optional_features(adapter)
+    }
+
+    /// As [`gpu::required_limits`].
+    pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+        gpu::required_limits(adapter)
+    }
+
     /// What ops may ask of it.
     pub fn capabilities(&self) -> &Capabilities {
         match self {
@@ -86,7 +109,8 @@ impl Device {
         Recording::new(label, self.capabilities())
     }
 
-    /// Plans, admits and makes ready: after this, a run allocates nothing on the device.
+    /// Plans, admits and makes ready: after this, a run allocates nothing on the device. A recording with tensors in the
+    /// host application's buffers goes to [`Gpu::prepare_with`].
     ///
     /// # Errors
     /// `OverBudget` with the numbers when the plan does not fit, `OutOfMemory` when the system has less than the budget.
@@ -136,7 +160,22 @@ impl Prepared {
         }
     }
 
-    /// The same, with the time of every kernel: the results are those of [`run`](Self::run), which is faster. Copies,
+    /// Encodes it into an encoder of the host application: see [`gpu::Prepared::encode`].
+    ///
+    /// # Errors
+    /// As there; `Unsupported` on the native executor.
+    pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed<'_>]) -> Result<()> {
+        match self {
+            Self::Gpu(p) => p.encode(encoder, feeds),
+            Self::Cpu(_) => Err(Error::Unsupported {
+                what: "encoding for a wgpu queue".into(),
+                need: "a recording that is prepared on a GPU".into(),
+                have: "the native path only".into(),
+            }),
+        }
+    }
+
+    /// The same as [`run`](Self::run), with the time of every kernel: the results are those of [`run`](Self::run), which is faster. Copies,
     /// clears and transfers are not in the times. On a GPU each group of dispatches of one kernel that follow each other
     /// is timed by timestamps; where there are none, it is submitted and waited for alone.
     ///
