@@ -71,11 +71,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             compilation_options: Default::default(),
             cache: None,
         });
-        let entry = |(binding, buffer): &(u32, &wgpu::Buffer)| wgpu::BindGroupEntry {
-            binding: *binding,
-            resource: buffer.as_entire_binding(),
-        };
-        let entries: Vec<_> = buffers.iter().map(entry).collect();
+        let bound = buffers.iter().map(|(binding, buffer)| (*binding, buffer.as_entire_binding()));
+        let entries: Vec<_> = bound.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         let layout = &pipeline.get_bind_group_layout(0);
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
         let mut pass = encoder.begin_compute_pass(&Default::default());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::prepared::{Arg, Binding, First, Prepared, bind};
 use super::run::feed;
-use super::{Gpu, Readiness, Watch};
+use super::{Gpu, Watch};
 use crate::device::io::{check_feed, unused};
 use crate::device::{Control, DeviceOptions, Feed};
 use crate::kernel::{AnyTensor, Elem, Tensor, canary};
@@ -25,7 +25,8 @@ pub struct GpuParts {
     /// Its adapter. With it, the default budget is no more than 60 % of what is free.
     pub adapter: Option<wgpu::Adapter>,
     /// Whether the device may be polled when nobody has called: from a thread of ours while a future is pending, and
-    /// for freed memory when an allocation fails. The device's callbacks may run then. Without it the host polls.
+    /// for freed memory when an allocation fails. The device's callbacks may run then, and a device without progress for
+    /// 5 s is given an empty submission, to learn whether it is there. Without it the host polls.
     pub poll: bool,
 }
 
@@ -147,12 +148,12 @@ impl Gpu {
     /// # Errors
     /// `Unsupported` with every feature and limit that the device lacks and what it has instead.
     pub fn from_wgpu(parts: GpuParts, options: &DeviceOptions) -> Result<Self> {
-        Self::new(parts, true, Arc::default(), options)
+        Self::new(parts, None, Arc::default(), options)
     }
 
     /// Whether the host application owns the device.
     pub fn is_lent(&self) -> bool {
-        self.shared.lent
+        self.shared.lent()
     }
 
     /// Tells that the host's device is lost: every call from now on, and every run under way, ends with `DeviceLost`.
@@ -173,9 +174,7 @@ impl Gpu {
         let mut gpu = Self::from_wgpu(parts, &self.shared.options)?;
         gpu.generation = self.generation + 1;
         self.notify_device_lost("the host application has bound another device");
-        let known = |kernel: &&'static crate::kernel::Kernel| self.readiness(kernel) != Readiness::Cold;
-        let kernels: Vec<_> = crate::kernel::ALL.iter().copied().filter(known).collect();
-        gpu.request(&kernels)?;
+        gpu.request(&self.shared.pipelines.asked())?;
         Ok(gpu)
     }
 

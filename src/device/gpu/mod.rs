@@ -5,8 +5,10 @@ mod cache;
 mod health;
 mod host;
 mod pipelines;
+mod poller;
 mod prepared;
 mod profile;
+mod reopen;
 mod run;
 mod selftest;
 mod staging;
@@ -22,6 +24,7 @@ pub use adapter::AdapterReport;
 pub use host::{GpuParts, HostBuffer};
 pub use pipelines::Readiness;
 pub use prepared::Prepared;
+pub use run::Pending;
 pub use selftest::Quirk;
 
 use super::{CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Stats, WarmupKernel};
@@ -31,6 +34,8 @@ use crate::{Error, Result};
 use cache::Cache;
 use health::{Health, Waited};
 use pipelines::Pipelines;
+use poller::Poller;
+use reopen::Origin;
 use run::Mapping;
 
 /// Bytes of a kernel's parameters at most.
@@ -64,10 +69,6 @@ struct Shared {
     /// Dropped by hand, for wgpu waits then, and may panic on a driver that is in trouble.
     queue: ManuallyDrop<wgpu::Queue>,
     info: wgpu::AdapterInfo,
-    /// The host application owns the device.
-    lent: bool,
-    /// It may be polled when no caller waits for it.
-    poll: bool,
     options: DeviceOptions,
     /// What is safe on any driver, until the self-test has been run.
     cautious: Capabilities,
@@ -76,6 +77,11 @@ struct Shared {
     /// Filled with [`super::POISON`]; scratch memory is overwritten from it before each run.
     poison: Option<wgpu::Buffer>,
     counters: Counters,
+    /// It may be polled when no caller waits: from a thread of ours while futures are pending.
+    poll: bool,
+    poller: Arc<Poller>,
+    /// Where it came from; `None` for a device that a host lends.
+    origin: Option<Origin>,
 }
 
 /// What the self-test found, and what it makes of the capabilities.
@@ -184,11 +190,11 @@ impl Gpu {
         let flag = health.clone();
         // Runs with wgpu's locks held: sets a flag, nothing else.
         device.set_device_lost_callback(move |reason, message| {
-            flag.lose(format!("{reason:?}: {}", message.trim()));
+            flag.mark(format!("{reason:?}: {}", message.trim()));
         });
         device.on_uncaptured_error(Arc::new(|error| log::error!("wgpu: {error}")));
         let parts = GpuParts { device, queue, adapter: Some(adapter.clone()), poll: true };
-        let mut gpu = Self::new(parts, false, health, options)?;
+        let mut gpu = Self::new(parts, Some(Origin::new(adapter)), health, options)?;
         // The self-test has memory of its own; the caller's budget is for the caller.
         gpu.replace_pool(BUDGET)?;
         gpu.self_test()?;
@@ -202,14 +208,14 @@ impl Gpu {
         Ok(())
     }
 
-    fn new(parts: GpuParts, lent: bool, health: Arc<Health>, options: &DeviceOptions) -> Result<Self> {
+    fn new(parts: GpuParts, origin: Option<Origin>, health: Arc<Health>, options: &DeviceOptions) -> Result<Self> {
         let GpuParts { device, queue, adapter, poll } = parts;
         let info = device.adapter_info();
         let limits = device.limits();
         adapter::check_floor(&info.name, device.features(), &limits)?;
         let share = adapter.as_ref().and_then(adapter::free_memory).map(|bytes| bytes / 10 * 6);
         // What is free is the host's too.
-        let budget = if lent { share.map_or(BUDGET, |s| s.min(BUDGET)) } else { share.unwrap_or(BUDGET) };
+        let budget = if origin.is_none() { share.map_or(BUDGET, |s| s.min(BUDGET)) } else { share.unwrap_or(BUDGET) };
         // A slot is up to an eighth larger than its tensor. Kernels count in u32, and so do Metal's buffer lengths.
         let most = limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX));
         let cautious = Capabilities {
@@ -229,11 +235,12 @@ impl Gpu {
             tested: OnceLock::new(),
             poison: None,
             counters: Counters::default(),
+            poll,
+            poller: Arc::default(),
+            origin,
             device,
             queue: ManuallyDrop::new(queue),
             info,
-            lent,
-            poll,
             options: options.clone(),
         };
         if options.poison {
@@ -286,7 +293,7 @@ impl Gpu {
         self.shared.capabilities()
     }
 
-    /// How many devices before this one were lost and replaced.
+    /// How often the device has been opened again, or replaced by the host application, after a loss.
     pub fn generation(&self) -> u32 {
         self.generation
     }
@@ -353,6 +360,7 @@ impl Gpu {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.poller.join();
         // SAFETY: this is the only place that drops it, and nothing uses it afterwards.
         let _ = health::silently(|| unsafe { ManuallyDrop::drop(&mut self.queue) });
     }
@@ -410,6 +418,11 @@ impl Shared {
 
     fn capabilities(&self) -> &Capabilities {
         self.tested.get().map_or(&self.cautious, |tested| &tested.capabilities)
+    }
+
+    /// The host application owns the device.
+    fn lent(&self) -> bool {
+        self.origin.is_none()
     }
 
     /// Whether runs are timed by timestamps.

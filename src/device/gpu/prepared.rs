@@ -126,6 +126,8 @@ pub struct Prepared {
     /// Upload and readback buffers, with the bytes of each that are in use.
     pub(super) uploads: Vec<(usize, u64)>,
     pub(super) readbacks: Vec<(usize, u64)>,
+    /// The readback memory is mapped, or will be.
+    pub(super) mapped: bool,
     pub(super) timestamps: Option<wgpu::QuerySet>,
     /// The elementary operations of all dispatches.
     pub(super) total: u64,
@@ -318,6 +320,7 @@ impl Prepared {
             status: find(&plan, Role::Status)?,
             uploads: plan.staging(Role::Upload),
             readbacks: plan.staging(Role::Readback),
+            mapped: false,
             timestamps: None,
             quota: SLICE_WORK,
             total: recording.total_work(),
@@ -353,7 +356,7 @@ impl Prepared {
                 writes.push((*slot, bytes));
             }
         }
-        if !self.shared.lent {
+        if !self.shared.lent() {
             return self.shared.write(&self.buffers, &writes);
         }
         let chunks = chunks(&writes);
