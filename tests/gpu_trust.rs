@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use common::{SplitMix, lend};
-use spikewave::device::{CancelToken, Choice, Control, Device, DeviceOptions, Gpu, gpu, survive};
+use spikewave::device::{CancelToken, Choice, Control, Device, DeviceOptions, Gpu, Prepared, gpu, survive};
 use spikewave::kernel::{Tensor, fill};
 use spikewave::recording::Recording;
 use spikewave::{Error, Result, ops, wgpu};
@@ -67,7 +67,7 @@ fn hosts_with(descriptor: wgpu::InstanceDescriptor) -> Vec<Host> {
     let adapters = pollster::block_on(instance.enumerate_adapters(backends));
     let open = |adapter: &wgpu::Adapter| {
         let descriptor = wgpu::DeviceDescriptor {
-            required_features: common::features(adapter),
+            required_features: gpu::optional_features(adapter),
             required_limits: gpu::required_limits(adapter),
             ..Default::default()
         };
@@ -201,27 +201,26 @@ fn a_run_that_is_given_up_leaves_its_recording_and_its_memory_as_they_were() {
         let known = Known::new(device.capabilities());
         let mut fed = device.prepare(&known.recording).unwrap();
         let memory = device.stats().memory;
-        let mut again = |what: &str| {
+        let again = |prepared: &mut Prepared, what: &str| {
             let out = prepared.run(&[], &Control::default()).unwrap();
             assert!(out.get(y).unwrap().iter().all(|v| *v == 30), "{} after {what}", device.name());
             assert_eq!(device.stats().memory, memory, "{} after {what}", device.name());
-            &mut prepared
         };
-        let prepared = again("a run");
+        again(&mut prepared, "a run");
         drop(prepared.start(&[]).unwrap());
-        let prepared = again("a future that was never polled");
+        again(&mut prepared, "a future that was never polled");
         let mut pending = prepared.start(&[]).unwrap();
         assert!(poll_once(&mut pending).is_pending());
         drop(pending);
-        let prepared = again("a future that was dropped");
+        again(&mut prepared, "a future that was dropped");
         let mut pending = prepared.start(&[]).unwrap();
         assert!(poll_once(&mut pending).is_pending());
         std::mem::forget(pending);
-        let prepared = again("a future that was forgotten");
+        again(&mut prepared, "a future that was forgotten");
         let late = Control { timeout: Some(Duration::from_millis(1)), ..Control::default() };
         let result = prepared.start(&[]).unwrap().wait(&late);
         assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
-        let mut prepared = again("a timeout");
+        again(&mut prepared, "a timeout");
         for slice in 1..6 {
             let (cancel, count) = (CancelToken::new(), Mutex::new(0));
             let progress = |_: u64, _: u64| {
@@ -233,7 +232,7 @@ fn a_run_that_is_given_up_leaves_its_recording_and_its_memory_as_they_were() {
             let control = Control { cancel: cancel.clone(), progress: Some(&progress), ..Control::default() };
             let result = prepared.run(&[], &control);
             assert!(matches!(result, Err(Error::Cancelled)), "slice {slice}: {result:?}");
-            prepared = again("being cancelled");
+            again(&mut prepared, "being cancelled");
         }
         // An input's memory is still being read when its run is given up: the next run waits for it.
         for value in 0..20 {
@@ -448,7 +447,7 @@ fn memory_stays_flat_over_a_thousand_cycles() {
     for host in hosts() {
         let gpu = host.lend();
         let known = Known::new(gpu.capabilities());
-        let mut after = |rounds: usize| {
+        let after = |rounds: usize| {
             for i in 0..rounds {
                 assert!(known.answered(&gpu, i as f32).unwrap(), "{}", host.name);
                 if i % 7 == 0 {

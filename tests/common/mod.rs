@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub use data::{data, kde};
-use spikewave::device::gpu::{self, AdapterReport};
+use spikewave::device::gpu::{self, AdapterReport, GpuParts};
 use spikewave::device::{Choice, Device, DeviceOptions, Gpu};
 use spikewave::wgpu;
 
@@ -89,12 +89,7 @@ impl SplitMix {
     }
 }
 
-/// What a host asks of this adapter for us.
-pub fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
-    gpu::optional_features() & adapter.features()
-}
-
 /// The executor on a host's device, which the host polls.
 pub fn lend(device: &wgpu::Device, queue: &wgpu::Queue, options: &DeviceOptions) -> spikewave::Result<Gpu> {
-    Gpu::from_wgpu(device.clone(), queue.clone(), options)
+    Gpu::from_wgpu(GpuParts::new(device.clone(), queue.clone()), options)
 }
