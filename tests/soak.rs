@@ -416,11 +416,9 @@ fn work(device: &Device, jobs: &[Job], seed: u64, until: Instant, tally: &Tally)
             }
             14 => {
                 let mut rec = device.recording("too much");
-                for _ in 0..4 {
-                    let y = rec.scratch::<f32>("y", 18 << 20)?;
-                    ops::fill(&mut rec, y, 1.0)?;
-                    rec.download(y)?;
-                }
+                let tensors: Vec<_> = (0..4).map(|_| rec.scratch::<f32>("y", 18 << 20)).collect::<Result<_>>()?;
+                tensors.iter().try_for_each(|y| ops::fill(&mut rec, *y, 1.0))?;
+                tensors.iter().try_for_each(|y| rec.download(*y))?;
                 assert!(matches!(device.prepare(&rec), Err(Error::OverBudget { .. })), "over the budget");
                 tally.count("refused");
             }
@@ -549,8 +547,8 @@ fn engines() -> Vec<Engine> {
 }
 
 fn soak(engine: &Engine, minutes: Option<f64>) {
-    let total = minutes.map_or(Duration::from_secs(4), |m| Duration::from_secs_f64(60.0 * m));
-    let each = (total / 16).min(Duration::from_secs(60));
+    let total = minutes.map_or(Duration::from_secs(2), |m| Duration::from_secs_f64(60.0 * m));
+    let each = (total / 8).min(Duration::from_secs(60));
     let jobs = reference(&engine.device);
     let tally = Tally::default();
     let (begun, mut rounds) = (Instant::now(), Vec::new());
@@ -562,7 +560,10 @@ fn soak(engine: &Engine, minutes: Option<f64>) {
                 .map(|i| scope.spawn(move || work(&engine.device, jobs, first + i, until, tally)))
                 .collect();
             for thread in threads {
-                thread.join().expect("every result is right").expect("every job ends as it should");
+                match thread.join() {
+                    Ok(ended) => ended.expect("every job ends as it should"),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
             }
         });
         let late = until.elapsed();
