@@ -4,8 +4,10 @@ mod adapter;
 mod cache;
 mod health;
 mod pipelines;
+mod poller;
 mod prepared;
 mod profile;
+mod reopen;
 mod run;
 mod selftest;
 mod staging;
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 pub use adapter::AdapterReport;
 pub use pipelines::Readiness;
 pub use prepared::Prepared;
+pub use run::Pending;
 pub use selftest::Quirk;
 
 use super::{CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Stats, WarmupKernel};
@@ -29,6 +32,8 @@ use crate::{Error, Result};
 use cache::Cache;
 use health::{Health, Waited};
 use pipelines::Pipelines;
+use poller::Poller;
+use reopen::Origin;
 use run::Mapping;
 
 /// Bytes of a kernel's parameters at most.
@@ -66,6 +71,11 @@ struct Shared {
     timestamps: bool,
     quirks: Vec<Quirk>,
     counters: Counters,
+    /// A thread of ours polls while futures are pending.
+    poll: bool,
+    poller: Arc<Poller>,
+    /// Where it came from; `None` for a device that a host lends.
+    origin: Option<Origin>,
 }
 
 #[derive(Debug, Default)]
@@ -160,11 +170,13 @@ impl Gpu {
         let flag = health.clone();
         // Runs with wgpu's locks held: sets a flag, nothing else.
         device.set_device_lost_callback(move |reason, message| {
-            flag.lose(format!("{reason:?}: {}", message.trim()));
+            flag.mark(format!("{reason:?}: {}", message.trim()));
         });
         device.on_uncaptured_error(Arc::new(|error| log::error!("wgpu: {error}")));
         let share = adapter::free_memory(adapter).map_or(BUDGET, |bytes| bytes / 10 * 6);
-        Self::new(device, queue, health, options, share)
+        let mut gpu = Self::new(device, queue, health, options, share)?;
+        gpu.own(adapter, options)?;
+        Ok(gpu)
     }
 
     /// An executor on a device that the host application owns and lends.
@@ -212,6 +224,9 @@ impl Gpu {
             timestamps: device.features().contains(wgpu::Features::TIMESTAMP_QUERY),
             quirks: Vec::new(),
             counters: Counters::default(),
+            poll: false,
+            poller: Arc::default(),
+            origin: None,
             device,
             queue: ManuallyDrop::new(queue),
             info,
@@ -323,6 +338,7 @@ impl Gpu {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.poller.join();
         // SAFETY: this is the only place that drops it, and nothing uses it afterwards.
         let _ = health::silently(|| unsafe { ManuallyDrop::drop(&mut self.queue) });
     }

@@ -64,6 +64,8 @@ pub struct Prepared {
     /// Upload and readback buffers, with the bytes of each that are in use.
     pub(super) uploads: Vec<(usize, u64)>,
     pub(super) readbacks: Vec<(usize, u64)>,
+    /// The readback memory is mapped, or will be.
+    pub(super) mapped: bool,
     pub(super) timestamps: Option<wgpu::QuerySet>,
     /// The elementary operations of all dispatches.
     pub(super) total: u64,
@@ -244,6 +246,7 @@ impl Prepared {
             status: find(&plan, Role::Status)?,
             uploads: plan.staging(Role::Upload),
             readbacks: plan.staging(Role::Readback),
+            mapped: false,
             timestamps: None,
             quota: SLICE_WORK,
             total: recording.total_work(),
