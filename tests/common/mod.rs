@@ -26,12 +26,16 @@ pub fn skipped() -> bool {
     skipped
 }
 
-/// Every adapter; a machine without one fails the test, unless GPU tests are skipped.
+/// Every adapter of the native backends, or of the one that `WGPU_BACKEND` names; a machine without one fails the test,
+/// unless GPU tests are skipped.
 pub fn adapters() -> Vec<AdapterReport> {
     if skipped() {
         return Vec::new();
     }
-    let adapters = gpu::adapters();
+    let adapters = match std::env::var("WGPU_BACKEND") {
+        Err(_) => gpu::adapters(),
+        Ok(backend) => gpu::all_adapters().into_iter().filter(|a| a.backend == backend).collect(),
+    };
     assert!(!adapters.is_empty(), "{INSTALL}");
     adapters
 }
