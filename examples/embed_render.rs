@@ -11,7 +11,7 @@
 use std::error::Error;
 
 use pollster::block_on;
-use spikewave::device::{DeviceOptions, Gpu, gpu};
+use spikewave::device::{DeviceOptions, Gpu, GpuParts, gpu};
 use spikewave::kernel::Tensor;
 use spikewave::ops::lif::{Adaptation, Drive, Lif, LifParams, Spikes, Synapse};
 use spikewave::ops::{Gemm, gemm};
@@ -79,7 +79,7 @@ fn record(rec: &mut Recording) -> spikewave::Result<[Tensor<f32>; 3]> {
 
 impl Sheet {
     fn new(device: &wgpu::Device, queue: &wgpu::Queue, format: wgpu::TextureFormat) -> Result<Self, Box<dyn Error>> {
-        let executor = Gpu::from_wgpu(device.clone(), queue.clone(), &DeviceOptions::default())?;
+        let executor = Gpu::from_wgpu(GpuParts::new(device.clone(), queue.clone()), &DeviceOptions::default())?;
         let mut rec = Recording::new("sheet", executor.capabilities());
         let drawn = record(&mut rec)?;
         let prepared = executor.prepare(&rec)?;
@@ -139,7 +139,7 @@ impl Sheet {
 fn open(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError> {
     println!("on {}", adapter.get_info().name);
     block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-        required_features: gpu::optional_features() & adapter.features(),
+        required_features: gpu::optional_features(&adapter),
         required_limits: gpu::required_limits(adapter),
         ..Default::default()
     }))

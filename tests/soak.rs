@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use common::SplitMix;
 use num_complex::Complex32;
-use spikewave::device::{CancelToken, Choice, Control, Feed, Gpu, Outputs, Prepared, gpu};
+use spikewave::device::{CancelToken, Choice, Control, Feed, Gpu, GpuParts, Outputs, Prepared, gpu};
 use spikewave::kernel::{Elem, Tensor};
 use spikewave::ops::lif::{Adaptation, Drive, Lif, LifParams, PerNeuron, Spikes, Synapse, spike_words};
 use spikewave::ops::{self, Conv1d, Filters, Gemm, Kde, KdeCapacity, KdeElectrode, KdeInputs, KdeModel, KdeRows};
@@ -532,12 +532,13 @@ fn engines() -> Vec<Engine> {
                 let adapters = pollster::block_on(instance.enumerate_adapters(backends));
                 let adapter = adapters.into_iter().find(|a| a.get_info() == info).expect("it was there before");
                 let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-                    required_features: gpu::optional_features() & adapter.features(),
+                    required_features: gpu::optional_features(&adapter),
                     required_limits: gpu::required_limits(&adapter),
                     ..Default::default()
                 }))
                 .expect("it opens");
-                let gpu = Gpu::from_wgpu(device.clone(), queue, &options(Choice::Auto)).expect("it has what is needed");
+                let gpu = Gpu::from_wgpu(GpuParts::new(device.clone(), queue), &options(Choice::Auto))
+                    .expect("it has what is needed");
                 (Device::Gpu(gpu), Some((instance, device)))
             });
         }
