@@ -30,7 +30,7 @@ fn every_adapter() -> Vec<wgpu::Adapter> {
     if common::skipped() {
         return Vec::new();
     }
-    let backends = wgpu::Backends::PRIMARY;
+    let backends = wgpu::Backends::PRIMARY.with_env();
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
         ..wgpu::InstanceDescriptor::new_without_display_handle()

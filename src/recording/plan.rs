@@ -1,6 +1,7 @@
 //! The byte plan of a recording: which tensor lives where and when.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 use super::{Command, Content, Recording, TensorInfo};
 use crate::kernel::{Access, AnyTensor};
@@ -237,8 +238,9 @@ pub(super) fn plan(recording: &Recording) -> Plan {
     let mut slot_of = vec![None; tensors.len()];
     let mut order: Vec<usize> = (0..tensors.len()).filter(|i| span[*i].is_some()).collect();
     order.sort_by_key(|i| span[*i]);
-    // Scratch slots with the command after which they are free.
-    let mut scratch: Vec<(usize, usize)> = Vec::new();
+    // Scratch slots in use with the command after which they are free, and the free ones by size.
+    let mut busy = BinaryHeap::<Reverse<(usize, usize)>>::new();
+    let mut free = BTreeSet::<(u64, usize)>::new();
     for i in order {
         let Some((first, last)) = span[i] else { continue };
         let need = size_class(tensors[i].bytes);
@@ -249,33 +251,32 @@ pub(super) fn plan(recording: &Recording) -> Plan {
             Content::Scratch => Role::Scratch,
             Content::Host => continue,
         };
-        let free = (role == Role::Scratch)
-            .then(|| {
-                scratch
-                    .iter_mut()
-                    .filter(|(_, until)| *until < first)
-                    // The smallest that holds it; else the largest, which then grows: one larger slot is less than two.
-                    .min_by_key(|(slot, _)| {
-                        let have = slots[*slot].bytes;
-                        if have >= need { (0, have) } else { (1, u64::MAX - have) }
-                    })
-            })
-            .flatten();
-        let slot = match free {
-            Some((slot, until)) => {
-                *until = last;
-                slots[*slot].bytes = slots[*slot].bytes.max(need);
-                *slot
+        let mut reused = None;
+        if role == Role::Scratch {
+            while let Some(Reverse((until, slot))) = busy.peek().copied()
+                && until < first
+            {
+                busy.pop();
+                free.insert((slots[slot].bytes, slot));
+            }
+            // The smallest that holds it; else the largest, which then grows: one larger slot is less than two.
+            reused = free.range((need, 0)..).next().or(free.last()).copied();
+        }
+        let slot = match reused {
+            Some((bytes, slot)) => {
+                free.remove(&(bytes, slot));
+                slots[slot].bytes = bytes.max(need);
+                slot
             }
             None => {
                 let in_place = role == Role::Constant && recording.capabilities().native;
                 slots.push(Slot { role, bytes: if in_place { tensors[i].bytes } else { need }, in_place });
-                if role == Role::Scratch {
-                    scratch.push((slots.len() - 1, last));
-                }
                 slots.len() - 1
             }
         };
+        if role == Role::Scratch {
+            busy.push(Reverse((last, slot)));
+        }
         slot_of[i] = Some(slot);
     }
     let (mut uploads, mut downloads) = (Vec::new(), Vec::new());
@@ -299,8 +300,8 @@ pub(super) fn plan(recording: &Recording) -> Plan {
         .iter()
         .zip(&slot_of)
         .filter(|(_, slot)| slot.is_some())
+        .max_by_key(|(t, _)| t.bytes)
         .map(|(t, _)| (t.name.clone(), t.bytes))
-        .max_by_key(|(_, bytes)| *bytes)
         .unwrap_or_default();
     for (i, (tensor, _)) in hosts.iter().enumerate() {
         slot_of[*tensor] = Some(slots.len() + i);

@@ -5,6 +5,8 @@
 
 mod binary;
 mod canary;
+mod ceiling_copy;
+mod ceiling_multiply_add;
 mod coincident_peak;
 mod complex_abs;
 mod complex_binary;

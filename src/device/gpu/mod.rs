@@ -360,7 +360,7 @@ impl Gpu {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.poller.join();
+        self.poller.close();
         // SAFETY: this is the only place that drops it, and nothing uses it afterwards.
         let _ = health::silently(|| unsafe { ManuallyDrop::drop(&mut self.queue) });
     }
