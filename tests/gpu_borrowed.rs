@@ -634,6 +634,9 @@ fn the_native_path_refuses_host_buffers_and_encoders() {
     assert!(error.contains("\"x\" is in a GPU buffer of the host application"), "{error}");
     let mut prepared = cpu.prepare(&cpu.recording("empty")).unwrap();
     let (device, _queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+    let descriptor = wgpu::BufferDescriptor { label: None, size: 16, usage: Usage::STORAGE, mapped_at_creation: false };
+    let error = cpu.prepare_with(&rec, &[x.on(&device.create_buffer(&descriptor))]).unwrap_err().to_string();
+    assert!(error.contains("the native path cannot use GPU buffers"), "{error}");
     let mut encoder = device.create_command_encoder(&Default::default());
     let error = prepared.encode(&mut encoder, &[]).unwrap_err().to_string();
     assert!(error.contains("needs a recording that is prepared on a GPU"), "{error}");

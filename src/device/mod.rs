@@ -115,14 +115,25 @@ impl Device {
     }
 
     /// Plans, admits and makes ready: after this, a run allocates nothing on the device. A recording with tensors in the
-    /// host application's buffers goes to [`Gpu::prepare_with`].
+    /// host application's buffers goes to [`prepare_with`](Self::prepare_with).
     ///
     /// # Errors
     /// `OverBudget` with the numbers when the plan does not fit, `OutOfMemory` when the system has less than the budget.
     pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
+        self.prepare_with(recording, &[])
+    }
+
+    /// The same with the host application's buffers: see [`Gpu::prepare_with`]. The native path refuses them.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare_with(&self, recording: &Recording, buffers: &[gpu::HostBuffer<'_>]) -> Result<Prepared> {
         match self {
+            Self::Cpu(_) if !buffers.is_empty() => {
+                Err(Error::invalid("buffers", "the native path cannot use GPU buffers of the host application"))
+            }
             Self::Cpu(d) => d.prepare(recording).map(|p| Prepared::Cpu(Box::new(p))),
-            Self::Gpu(d) => d.prepare(recording).map(|p| Prepared::Gpu(Box::new(p))),
+            Self::Gpu(d) => d.prepare_with(recording, buffers).map(|p| Prepared::Gpu(Box::new(p))),
         }
     }
 
