@@ -58,7 +58,7 @@ impl<T: Elem> Tensor<T> {
 }
 
 /// Where a tensor of the host is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Hosted {
     buffer: wgpu::Buffer,
     offset: u64,
@@ -223,10 +223,10 @@ impl Recording {
 }
 
 impl Prepared {
-    /// Has wgpu look at each of the host's buffers: a command in the host's encoder could only spoil that.
-    pub(super) fn probe(&self) -> Result<()> {
+    /// Has wgpu look at those of the host's buffers: a command in the host's encoder could only spoil that.
+    pub(super) fn probe(&self, which: impl Fn(usize) -> bool) -> Result<()> {
         let layout = || self.shared.pipelines.wait(&canary::KERNEL).map(|compiled| compiled.bindings);
-        for (i, host) in self.plan.hosts.iter().enumerate() {
+        for (i, host) in self.plan.hosts.iter().enumerate().filter(|(i, _)| which(*i)) {
             let arg = Arg { place: self.buffers.len() + i, offset: 0, bytes: host.bytes };
             let binding = Binding { index: 0, layout: layout()?, args: vec![arg], params_at: 0 };
             bind(&self.shared, self.places(), &binding).map_err(|e| match e {
@@ -247,17 +247,20 @@ impl Prepared {
     }
 
     /// Puts other buffers of the host application in the place of some or all, for the encodings and runs from now on:
-    /// for a host that has two of each and swaps them frame by frame. Only bind groups with such buffers are made
-    /// anew; what is encoded keeps its buffers.
+    /// for a host that has two of each and swaps them frame by frame. Only bind groups with the new buffers are
+    /// made anew; what is encoded keeps its buffers.
     ///
     /// # Errors
     /// As [`Gpu::prepare_with`]; the buffers are then as they were.
     pub fn rebind_host(&mut self, buffers: &[HostBuffer<'_>]) -> Result<()> {
         let hosts = hosted(&self.recording, &self.plan, &self.hosts, buffers, self.shared.alignment())?;
         let before = std::mem::replace(&mut self.hosts, hosts);
-        let made = self.probe().and_then(|()| {
+        let (slots, changed) = (self.buffers.len(), |i: usize| self.hosts[i] != before[i]);
+        let made = self.probe(changed).and_then(|()| {
+            let concerned = |arg: &Arg| arg.place >= slots && changed(arg.place - slots);
+            let bindings = self.bindings.iter().filter(|binding| binding.args.iter().any(concerned));
             let bound = |binding: &Binding| Ok((binding.index, bind(&self.shared, self.places(), binding)?));
-            self.bindings.iter().map(bound).collect::<Result<Vec<_>>>()
+            bindings.map(bound).collect::<Result<Vec<_>>>()
         });
         match made {
             Ok(made) => made.into_iter().for_each(|(index, bind_group)| self.bind_groups[index] = bind_group),
@@ -267,6 +270,17 @@ impl Prepared {
             }
         }
         Ok(())
+    }
+
+    /// An error of a submission, which is the host's if it took one of its buffers away.
+    pub(super) fn blame(&self, error: Error) -> Error {
+        match error {
+            Error::Internal(words) if !self.hosts.is_empty() => {
+                let why = format!("one was mapped or destroyed after the recording was prepared ({words})");
+                Error::invalid("buffers of the host application", why)
+            }
+            other => other,
+        }
     }
 
     /// Encodes every command into an encoder of the host application, which submits and waits as it likes, in the order

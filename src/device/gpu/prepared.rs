@@ -333,7 +333,7 @@ impl Prepared {
             counts.map(|args| binder.dispatch(shared, prepared.places(), (canary, &[]), args, (0, 1, 0)));
         (prepared.canary, prepared.witness) = (canary?, witness?);
         // Before the steps, so that the error names a buffer that cannot be bound.
-        prepared.probe()?;
+        prepared.probe(|_| true)?;
         prepared.steps = steps(prepared.places(), &prepared.plan, &mut binder)?;
         (prepared.pipelines, prepared.kernels) = (binder.pipelines, binder.kernels);
         (prepared.bind_groups, prepared.bindings) = (binder.bind_groups, binder.bindings);
