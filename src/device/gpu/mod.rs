@@ -8,6 +8,7 @@ mod prepared;
 mod profile;
 mod run;
 mod selftest;
+mod specialise;
 mod staging;
 
 use std::cell::Cell;
@@ -28,8 +29,9 @@ use crate::recording::{Capabilities, Plan, Recording, Slot};
 use crate::{Error, Result};
 use cache::Cache;
 use health::{Health, Waited};
-use pipelines::Pipelines;
+use pipelines::{Pipelines, Urgency};
 use run::Mapping;
+use specialise::{Case, Prover};
 
 /// Bytes of a kernel's parameters at most.
 const PARAMS_BYTES: u64 = 64;
@@ -60,7 +62,7 @@ struct Shared {
     queue: ManuallyDrop<wgpu::Queue>,
     info: wgpu::AdapterInfo,
     capabilities: Capabilities,
-    pool: Pool<wgpu::Buffer>,
+    pool: Arc<Pool<wgpu::Buffer>>,
     /// Filled with [`super::POISON`]; scratch memory is overwritten from it before each run.
     poison: Option<wgpu::Buffer>,
     timestamps: bool,
@@ -164,7 +166,7 @@ impl Gpu {
         });
         device.on_uncaptured_error(Arc::new(|error| log::error!("wgpu: {error}")));
         let share = adapter::free_memory(adapter).map_or(BUDGET, |bytes| bytes / 10 * 6);
-        Self::new(device, queue, health, options, share)
+        Self::new(device, queue, health, options, (share, true))
     }
 
     /// An executor on a device that the host application owns and lends.
@@ -176,7 +178,7 @@ impl Gpu {
     /// # Errors
     /// `Unsupported` if the device lacks what every kernel needs (the WebGPU defaults).
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, options: &DeviceOptions) -> Result<Self> {
-        Self::new(device, queue, Arc::default(), options, BUDGET)
+        Self::new(device, queue, Arc::default(), options, (BUDGET, false))
     }
 
     fn new(
@@ -184,7 +186,7 @@ impl Gpu {
         queue: wgpu::Queue,
         health: Arc<Health>,
         options: &DeviceOptions,
-        budget: u64,
+        (budget, owned): (u64, bool),
     ) -> Result<Self> {
         let info = device.adapter_info();
         let limits = device.limits();
@@ -207,7 +209,7 @@ impl Gpu {
             health,
             capabilities,
             // The self-test's; the caller's budget is for the caller.
-            pool: Pool::new(BUDGET),
+            pool: Arc::new(Pool::new(BUDGET)),
             poison: None,
             timestamps: device.features().contains(wgpu::Features::TIMESTAMP_QUERY),
             quirks: Vec::new(),
@@ -224,11 +226,15 @@ impl Gpu {
         }
         shared.timestamps &= !quirks.contains(&Quirk::NoTimestamps);
         shared.quirks = quirks;
-        shared.pool = Pool::new(budget);
+        shared.pool = Arc::new(Pool::new(budget));
         if options.poison {
             let poison = shared.buffer(Kind::Device, CHUNK)?;
             shared.write(&[(&poison, &vec![super::POISON; CHUNK as usize])])?;
             shared.poison = Some(poison);
+        }
+        if options.specialise.unwrap_or(owned) {
+            let prover = Prover::new(&shared.device, &shared.queue, &shared.health, &shared.pool);
+            shared.pipelines.specialise_with(prover);
         }
         Ok(gpu)
     }
@@ -271,6 +277,7 @@ impl Gpu {
             dispatches: self.shared.counters.dispatches.load(Ordering::Relaxed),
             submissions: self.shared.counters.submissions.load(Ordering::Relaxed),
             memory: self.shared.pool.stats(),
+            specialised: self.shared.pipelines.specialised(),
         }
     }
 
@@ -279,7 +286,28 @@ impl Gpu {
     /// # Errors
     /// `Internal` if threads cannot be started.
     pub fn request(&self, kernels: &[&'static Kernel]) -> Result<()> {
-        self.shared.pipelines.request(kernels.iter().copied())
+        self.shared.pipelines.request(kernels.iter().copied(), Urgency::Now)
+    }
+
+    /// The same behind all that somebody waits for, in the order of asking.
+    ///
+    /// # Errors
+    /// `Internal` if threads cannot be started.
+    pub fn request_in_background(&self, kernels: &[&'static Kernel]) -> Result<()> {
+        self.shared.pipelines.request(kernels.iter().copied(), Urgency::Background)
+    }
+
+    /// Asks for the specialised kernels of a recording, of which each takes its place in prepared recordings once it is
+    /// proved.
+    pub(super) fn specialise(&self, recording: &Recording) {
+        for case in recording.dispatches().filter_map(|d| Case::of(recording, d)) {
+            self.shared.pipelines.special(&case);
+        }
+    }
+
+    /// Waits until every specialised kernel that is asked for is proved or refused: for benchmarks.
+    pub fn settle(&self) {
+        self.shared.pipelines.settle();
     }
 
     /// How far a kernel is.
@@ -339,6 +367,24 @@ fn usages(kind: Kind, timestamps: bool) -> wgpu::BufferUsages {
         Kind::Status if timestamps => U::STORAGE | U::COPY_SRC | U::COPY_DST | U::QUERY_RESOLVE,
         Kind::Status => U::STORAGE | U::COPY_SRC | U::COPY_DST,
     }
+}
+
+/// A host-visible buffer with this content, ready to be copied from.
+fn filled(health: &Health, device: &wgpu::Device, bytes: &[u8]) -> Result<wgpu::Buffer> {
+    let descriptor = wgpu::BufferDescriptor {
+        label: None,
+        size: (bytes.len() as u64).next_multiple_of(8),
+        // With MAP_WRITE, being mapped at creation takes no staging memory, whose lack would lose the device.
+        usage: usages(Kind::Upload, false),
+        mapped_at_creation: true,
+    };
+    let buffer = health.create(device, ("an input", descriptor.size), || device.create_buffer(&descriptor))?;
+    let view = buffer.get_mapped_range_mut(0..descriptor.size);
+    let mut view = view.map_err(|e| health.lose(format!("a mapping failed: {e}")))?;
+    view.slice(0..bytes.len()).copy_from_slice(bytes);
+    drop(view);
+    buffer.unmap();
+    Ok(buffer)
 }
 
 /// A part of a write that fits the chunk, and where it goes.
@@ -441,20 +487,7 @@ impl Shared {
 
     /// A host-visible buffer with this content, ready to be copied from.
     fn filled(&self, bytes: &[u8]) -> Result<wgpu::Buffer> {
-        let descriptor = wgpu::BufferDescriptor {
-            label: None,
-            size: (bytes.len() as u64).next_multiple_of(8),
-            // With MAP_WRITE, being mapped at creation takes no staging memory, whose lack would lose the device.
-            usage: usages(Kind::Upload, false),
-            mapped_at_creation: true,
-        };
-        let buffer = self.create(("an input", descriptor.size), || self.device.create_buffer(&descriptor))?;
-        let view = buffer.get_mapped_range_mut(0..descriptor.size);
-        let mut view = view.map_err(|e| self.health.lose(format!("a mapping failed: {e}")))?;
-        view.slice(0..bytes.len()).copy_from_slice(bytes);
-        drop(view);
-        buffer.unmap();
-        Ok(buffer)
+        filled(&self.health, &self.device, bytes)
     }
 
     /// Writes buffers from their beginning, through one chunk of host-visible memory.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::pipelines::Urgency;
+use super::specialise::{Case, Wanted};
 use super::{PARAMS_BYTES, Shared};
 use crate::device::io::unused;
 use crate::kernel::{self, AnyTensor, Elem, Kernel, Tensor};
@@ -69,6 +71,8 @@ pub struct Prepared {
     pub(super) total: u64,
     /// Elementary operations a submission, adapted to its time.
     pub(super) quota: u64,
+    /// What may take the place of its pipelines.
+    pub(super) wanted: Wanted,
 }
 
 fn internal(what: &str) -> Error {
@@ -87,7 +91,11 @@ fn find(plan: &Plan, role: Role) -> Result<usize> {
 struct Binder {
     pipelines: Vec<wgpu::ComputePipeline>,
     kernels: Vec<&'static Kernel>,
-    pipeline_of: HashMap<&'static str, (usize, wgpu::BindGroupLayout)>,
+    /// By kernel and, where the dispatch is worth a specialised one, the values that this would have.
+    pipeline_of: HashMap<(&'static str, Vec<u32>), (usize, wgpu::BindGroupLayout)>,
+    /// What the next dispatches are worth.
+    case: Option<Case>,
+    cases: Vec<(usize, Case)>,
     bind_groups: Vec<wgpu::BindGroup>,
     params: Vec<u8>,
 }
@@ -110,14 +118,16 @@ impl Binder {
                 have: u32::MAX.to_string(),
             });
         }
-        let (pipeline, layout) = match self.pipeline_of.get(kernel.label()) {
+        let key = (kernel.label(), self.case.as_ref().map(|case| case.values.clone()).unwrap_or_default());
+        let (pipeline, layout) = match self.pipeline_of.get(&key) {
             Some(known) => known.clone(),
             None => {
                 let compiled = shared.pipelines.wait(kernel)?;
                 self.pipelines.push(compiled.pipeline);
                 self.kernels.push(kernel);
                 let new = (self.pipelines.len() - 1, compiled.bindings);
-                self.pipeline_of.insert(kernel.label(), new.clone());
+                self.cases.extend(self.case.clone().map(|case| (new.0, case)));
+                self.pipeline_of.insert(key, new.clone());
                 new
             }
         };
@@ -183,6 +193,7 @@ fn assemble(
             },
             Command::Dispatch(d) => {
                 let args = d.args.iter().map(|t| Ok((slot(*t)?, bytes(*t)))).collect::<Result<Vec<_>>>()?;
+                binder.case = shared.pipelines.specialises().then(|| Case::of(recording, d)).flatten();
                 for slice in recording.slices(d) {
                     steps.push(binder.dispatch(shared, buffers, (d.kernel, &d.params), args.clone(), slice)?);
                 }
@@ -195,7 +206,7 @@ fn assemble(
 
 impl Prepared {
     pub(super) fn new(shared: &Arc<Shared>, recording: &Recording) -> Result<Self> {
-        shared.pipelines.request(recording.dispatches().map(|d| d.kernel))?;
+        shared.pipelines.request(recording.dispatches().map(|d| d.kernel), Urgency::Now)?;
         Self::with(shared, recording, recording.plan(), |buffers, plan, binder| {
             assemble(shared, recording, plan, buffers, binder)
         })
@@ -228,7 +239,7 @@ impl Prepared {
         steps: impl FnOnce(&Buffers, &Plan, &mut Binder) -> Result<Vec<Step>>,
     ) -> Result<Self> {
         let canary = &kernel::canary::KERNEL;
-        shared.pipelines.request([canary])?;
+        shared.pipelines.request([canary], Urgency::Now)?;
         let buffers = shared.lease(&plan)?;
         // From here on, dropping it gives the buffers back.
         let mut prepared = Self {
@@ -247,14 +258,17 @@ impl Prepared {
             timestamps: None,
             quota: SLICE_WORK,
             total: recording.total_work(),
+            wanted: Wanted::default(),
             plan,
         };
         let mut binder = Binder::default();
         prepared.steps = steps(&prepared.buffers, &prepared.plan, &mut binder)?;
         let args = vec![(prepared.status, 4)];
+        binder.case = None;
         prepared.canary = binder.dispatch(shared, &prepared.buffers, (canary, &[]), args, (0, 1, 0))?;
         (prepared.pipelines, prepared.kernels) = (binder.pipelines, binder.kernels);
         prepared.bind_groups = binder.bind_groups;
+        prepared.wanted = Wanted::new(binder.cases);
         if shared.timestamps && prepared.steps.iter().any(|s| matches!(s, Step::Dispatch { .. })) {
             let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 };
             // Metal has few of them; without one, a run is timed by the wall clock and says so.

@@ -55,6 +55,7 @@ impl Prepared {
     /// # Errors
     /// As [`crate::device::Prepared::run`].
     pub fn run(&mut self, feeds: &[Feed<'_>], control: &Control<'_>) -> Result<Outputs> {
+        self.swap();
         self.transfer(feeds, control, Self::submit)
     }
 
@@ -312,6 +313,7 @@ impl Prepared {
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed<'_>]) -> Result<()> {
         feeds.iter().try_for_each(|f| check_feed(&self.recording, f))?;
         self.shared.health.check()?;
+        self.swap();
         let given = |input: &Staged| feed(feeds, input.tensor).map(|bytes| self.shared.filled(bytes)).transpose();
         let inputs = self.plan.uploads.iter().map(given).collect::<Result<Vec<_>>>()?;
         self.encode_poison(encoder);
