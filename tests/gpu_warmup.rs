@@ -126,3 +126,42 @@ fn gains() {
         }
     }
 }
+
+/// Where the start's time goes.
+#[test]
+#[ignore = "a measurement"]
+fn start() {
+    let begun = Instant::now();
+    let mark = |what: &str, from: Instant| eprintln!("{:>8.1?} {:>8.1?} {what}", begun.elapsed(), from.elapsed());
+    let name = std::env::var("SPIKEWAVE_LANE").unwrap_or("llvmpipe".into());
+    let folder = tempfile::tempdir().unwrap();
+    let t = Instant::now();
+    let strains = spikewave::gw::synthetic::bundled().unwrap();
+    mark("bundled", t);
+    let t = Instant::now();
+    let bank = spikewave::gw::bank::Bank::new(256).unwrap();
+    mark("bank", t);
+    let t = Instant::now();
+    let device = Device::open(&DeviceOptions { cache_dir: Some(folder.path().into()), ..DeviceOptions::new(Choice::Named(name)) }).unwrap();
+    mark("open", t);
+    let t = Instant::now();
+    let all = spikewave::gw::search::recordings(&device, 131_072, 4096.0).unwrap();
+    mark("record", t);
+    for r in &all {
+        let t = Instant::now();
+        let p = device.prepare(r).unwrap();
+        mark(r.label(), t);
+        drop(p);
+    }
+    let t = Instant::now();
+    let templates = spikewave::gw::search::Templates::Bank(bank);
+    let mut search = spikewave::gw::search::Search::new(&device, [&strains[0], &strains[1]], &templates, None).unwrap();
+    mark("search new", t);
+    let t = Instant::now();
+    let first = std::sync::Mutex::new(None);
+    let cancel = spikewave::device::CancelToken::new();
+    let control = Control { cancel: cancel.clone(), ..Control::default() };
+    let _ = search.run(&control, &|done, _| { first.lock().unwrap().get_or_insert((done, t.elapsed())); cancel.cancel(); });
+    mark("first result", t);
+    eprintln!("{:?}", first.lock().unwrap());
+}

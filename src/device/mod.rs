@@ -20,7 +20,9 @@ pub use list::{DeviceList, DeviceReport, list};
 pub use options::{Choice, DeviceOptions, parse_size};
 pub use pool::PoolStats;
 pub(crate) use pool::{Kind, Pool};
-pub use warmup::{CacheReport, WarmupKernel, WarmupProgress, WarmupReport, WarmupStage};
+pub use warmup::{
+    CacheReport, FirstUse, Warmup, WarmupKernel, WarmupProgress, WarmupReport, WarmupStage, WarmupState, WarmupStatus,
+};
 
 use crate::kernel::{Elem, Tensor};
 use crate::recording::{Capabilities, Recording};

@@ -23,7 +23,7 @@ pub use pipelines::Readiness;
 pub use prepared::Prepared;
 pub use selftest::Quirk;
 
-use super::{CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Stats, WarmupKernel};
+use super::{CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Specialised, Stats, WarmupKernel};
 use crate::kernel::Kernel;
 use crate::recording::{Capabilities, Plan, Recording, Slot};
 use crate::{Error, Result};
@@ -277,7 +277,7 @@ impl Gpu {
             dispatches: self.shared.counters.dispatches.load(Ordering::Relaxed),
             submissions: self.shared.counters.submissions.load(Ordering::Relaxed),
             memory: self.shared.pool.stats(),
-            specialised: self.shared.pipelines.specialised(),
+            specialised: self.specialised(),
         }
     }
 
@@ -297,17 +297,43 @@ impl Gpu {
         self.shared.pipelines.request(kernels.iter().copied(), Urgency::Background)
     }
 
-    /// Asks for the specialised kernels of a recording, of which each takes its place in prepared recordings once it is
-    /// proved.
-    pub(super) fn specialise(&self, recording: &Recording) {
-        for case in recording.dispatches().filter_map(|d| Case::of(recording, d)) {
-            self.shared.pipelines.special(&case);
-        }
+    /// Asks for the specialised kernels of a recording, which take their places in prepared ones once they are proved;
+    /// how many.
+    pub(super) fn specialise(&self, recording: &Recording) -> usize {
+        let cases = recording.dispatches().filter_map(|d| Case::of(recording, d));
+        cases.filter(|case| self.shared.pipelines.special(case).is_some()).count()
+    }
+
+    /// How far the specialised kernels are.
+    pub(super) fn specialised(&self) -> Specialised {
+        self.shared.pipelines.specialised()
     }
 
     /// Waits until every specialised kernel that is asked for is proved or refused: for benchmarks.
     pub fn settle(&self) {
-        self.shared.pipelines.settle();
+        while !self.settled(Duration::from_secs(60)) {}
+    }
+
+    /// Waits for that at most so long; whether it is so.
+    pub(super) fn settled(&self, time: Duration) -> bool {
+        self.shared.pipelines.settle(time)
+    }
+
+    /// Waits for a kernel at most so long; whether it is ready.
+    pub(super) fn ready_within(&self, kernel: &'static Kernel, time: Duration) -> Result<bool> {
+        self.shared.health.check()?;
+        Ok(self.shared.pipelines.wait_for(kernel, time)?.is_some())
+    }
+
+    /// Takes back what was asked for in the background only and has not begun.
+    pub(super) fn withdraw(&self, kernels: &[&'static Kernel]) {
+        self.shared.pipelines.withdraw(kernels.iter().copied());
+    }
+
+    /// The device as long as somebody else holds it.
+    pub(super) fn weak(&self) -> impl Fn() -> Option<Self> + Send + 'static {
+        let (shared, reason) = (Arc::downgrade(&self.shared), self.reason.clone());
+        move || Some(Self { shared: shared.upgrade()?, reason: reason.clone() })
     }
 
     /// How far a kernel is.

@@ -102,6 +102,9 @@ pub(super) struct Pipelines {
 /// naga recurses over expressions; its notes ask for more than the 2 MiB that threads have by default.
 const STACK_BYTES: usize = 8 << 20;
 
+/// Priorities below this are those of the background.
+const BACKGROUND: u64 = 1 << 31;
+
 /// More threads than this gain nothing: drivers serialise part of the work.
 const MAX_THREADS: usize = 4;
 
@@ -169,7 +172,7 @@ impl Pipelines {
                 Urgency::Now => priority -= 1,
                 Urgency::Background => {
                     registry.behind += 1;
-                    priority = u64::from(u32::MAX / 2).saturating_sub(registry.behind);
+                    priority = (BACKGROUND - 1).saturating_sub(registry.behind);
                 }
             }
             let entry = registry.kernels.entry(kernel.label()).or_insert((kernel, State::Queued(0)));
@@ -219,31 +222,62 @@ impl Pipelines {
         Some(special)
     }
 
+    /// The specialised kernel of this case, if somebody asked for it.
+    pub(super) fn known(&self, case: &Case) -> Option<Arc<Special>> {
+        lock(&self.inner.registry).specials.known(case)
+    }
+
     /// How far the specialised kernels are.
     pub(super) fn specialised(&self) -> Specialised {
         lock(&self.inner.registry).specials.report()
     }
 
-    /// Waits until no specialised kernel is asked for and not yet proved or refused.
-    pub(super) fn settle(&self) {
-        let mut registry = lock(&self.inner.registry);
-        while registry.specials.busy() && !registry.closed {
-            registry = self.inner.changed.wait(registry).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Waits at most so long until each specialised kernel that was asked for is proved or refused; whether it is.
+    pub(super) fn settle(&self, time: Duration) -> bool {
+        let registry = lock(&self.inner.registry);
+        let busy = |registry: &mut Registry| registry.specials.busy() && !registry.closed;
+        let waited = self.inner.changed.wait_timeout_while(registry, time, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Waits until a kernel is ready.
     pub(super) fn wait(&self, kernel: &Kernel) -> Result<Compiled> {
-        let label = kernel.label();
+        loop {
+            if let Some(compiled) = self.wait_for(kernel, Duration::from_secs(60))? {
+                return Ok(compiled);
+            }
+            if self.readiness(kernel) == Readiness::Cold {
+                return Err(Error::Internal(format!("kernel {} was not asked for", kernel.label())));
+            }
+        }
+    }
+
+    /// Waits for a kernel at most so long; `None` if it is not ready then, or nobody asked for it.
+    pub(super) fn wait_for(&self, kernel: &Kernel, time: Duration) -> Result<Option<Compiled>> {
+        let until = Instant::now() + time;
         let mut registry = lock(&self.inner.registry);
         loop {
-            match registry.kernels.get(label) {
-                Some((_, State::Ready(compiled))) => return Ok(compiled.clone()),
+            match registry.kernels.get(kernel.label()) {
+                Some((_, State::Ready(compiled))) => return Ok(Some(compiled.clone())),
                 Some((_, State::Failed(error))) => return Err(error.clone()),
                 Some(_) => {}
-                None => return Err(Error::Internal(format!("kernel {label} was not asked for"))),
+                None => return Ok(None),
             }
-            registry = self.inner.changed.wait(registry).unwrap_or_else(PoisonError::into_inner);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            registry = self.inner.changed.wait_timeout(registry, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Takes back what was asked for in the background only and has not begun.
+    pub(super) fn withdraw(&self, kernels: impl IntoIterator<Item = &'static Kernel>) {
+        let mut registry = lock(&self.inner.registry);
+        for kernel in kernels {
+            if let Some((_, State::Queued(..BACKGROUND))) = registry.kernels.get(kernel.label()) {
+                registry.kernels.remove(kernel.label());
+            }
         }
     }
 

@@ -48,6 +48,9 @@ const PROOF_TIME: Duration = Duration::from_secs(5);
 /// Bytes after which seeded data repeat: no length or pitch that a tensor has is a multiple of it.
 const PERIOD: usize = 4 * 262_147;
 
+/// How long one wait for specialised kernels is; then comes the next.
+const SETTLE: Duration = Duration::from_secs(60);
+
 /// Bytes that are compared at once.
 const COMPARED: u64 = 4 << 20;
 
@@ -116,6 +119,10 @@ impl Specials {
         self.all.insert(key, new.clone());
         self.queue.insert(0, new.clone());
         Some((new, true))
+    }
+
+    pub(super) fn known(&self, case: &Case) -> Option<Arc<Special>> {
+        self.all.get(&(case.kernel.label(), case.values.clone())).cloned()
     }
 
     /// The next to make, unless one is being made.
@@ -373,12 +380,20 @@ impl Wanted {
 }
 
 impl Prepared {
-    /// Before a run: from the second on, asks for specialised kernels, and takes those that are proved.
+    /// Before a run: takes the specialised kernels that are proved, and from the second run on asks for them.
     pub(super) fn swap(&mut self) {
         self.wanted.runs = self.wanted.runs.saturating_add(1);
-        if self.wanted.runs >= FROM_RUN && !self.wanted.cases.is_empty() {
+        if self.wanted.runs >= FROM_RUN {
             self.ask();
+        } else {
+            let known = |(at, case): &(usize, Case)| Some((*at, self.shared.pipelines.known(case)?));
+            let known = self.wanted.cases.iter().filter_map(known).collect();
+            self.wanted.asked = known;
         }
+        self.take();
+    }
+
+    fn take(&mut self) {
         let pipelines = &mut self.pipelines;
         self.wanted.asked.retain(|(at, special)| match special.made.get() {
             Some(Some(proved)) => {
@@ -392,6 +407,10 @@ impl Prepared {
     }
 
     fn ask(&mut self) {
+        if self.wanted.cases.is_empty() {
+            return;
+        }
+        self.wanted.asked.clear();
         for (at, case) in std::mem::take(&mut self.wanted.cases) {
             self.wanted.asked.extend(self.shared.pipelines.special(&case).map(|special| (at, special)));
         }
@@ -401,8 +420,8 @@ impl Prepared {
     /// ones.
     pub fn settle(&mut self) {
         self.ask();
-        self.shared.pipelines.settle();
-        self.swap();
+        while !self.shared.pipelines.settle(SETTLE) {}
+        self.take();
     }
 }
 
