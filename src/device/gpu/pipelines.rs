@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::cache::Cache;
 use super::health::{Health, silently};
 use super::specialise::{Case, Prover, Special, Specials};
-use crate::kernel::{Access, Kernel};
 use crate::device::Specialised;
+use crate::kernel::{Access, Kernel};
 use crate::{Error, Result};
 
 /// The bindings of a kernel as far as a layout can tell them apart: access and bytes of an element.
@@ -227,6 +227,16 @@ impl Pipelines {
         lock(&self.inner.registry).specials.known(case)
     }
 
+    /// Proves a case with a text that has these values in place of its own.
+    #[cfg(test)]
+    pub(super) fn prove_with(&self, case: &Case, values: &[u32]) -> Result<()> {
+        self.request([case.kernel], Urgency::Now)?;
+        let generic = self.wait(case.kernel)?;
+        let pipeline = self.inner.build(case.kernel, &case.kernel.specialised(values))?;
+        let prover = self.inner.prover.get().ok_or_else(|| Error::Internal("not on this device".into()))?;
+        prover.prove(case, &generic, &pipeline)
+    }
+
     /// How far the specialised kernels are.
     pub(super) fn specialised(&self) -> Specialised {
         lock(&self.inner.registry).specials.report()
@@ -363,12 +373,16 @@ impl Inner {
         let (Some(State::Ready(generic)), Some(prover)) = (generic, self.prover.get()) else { return Err(lacking()) };
         let case = &special.case;
         let text = case.kernel.specialised(&case.values);
+        let begun = Instant::now();
         let pipeline = self.build(case.kernel, &text)?;
+        let compiled = begun.elapsed();
         if let Some(cache) = &self.cache {
             cache.compiled(Cache::key(&text));
         }
         self.unsaved.store(true, Ordering::Relaxed);
         prover.prove(case, &generic, &pipeline)?;
+        let proved = begun.elapsed() - compiled;
+        log::info!("{} for {:?}: compiled in {compiled:.1?}, proved in {proved:.1?}", case.kernel.label(), case.values);
         Ok(pipeline)
     }
 
