@@ -309,6 +309,11 @@ impl Gpu {
         self.shared.pipelines.specialised()
     }
 
+    /// The specialised kernels that are not used, each with the cause.
+    pub fn refused(&self) -> Vec<String> {
+        self.shared.pipelines.refused()
+    }
+
     /// Waits until every specialised kernel that is asked for is proved or refused: for benchmarks.
     pub fn settle(&self) {
         while !self.settled(Duration::from_secs(60)) {}

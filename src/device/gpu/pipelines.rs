@@ -242,6 +242,11 @@ impl Pipelines {
         lock(&self.inner.registry).specials.report()
     }
 
+    /// Why the refused ones are.
+    pub(super) fn refused(&self) -> Vec<String> {
+        lock(&self.inner.registry).specials.refused()
+    }
+
     /// Waits at most so long until each specialised kernel that was asked for is proved or refused; whether it is.
     pub(super) fn settle(&self, time: Duration) -> bool {
         let registry = lock(&self.inner.registry);

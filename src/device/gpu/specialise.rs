@@ -90,8 +90,8 @@ impl Case {
 #[derive(Debug)]
 pub(super) struct Special {
     pub(super) case: Case,
-    /// Once it is known: proved, or `None`, refused.
-    made: OnceLock<Option<wgpu::ComputePipeline>>,
+    /// Once it is known: proved, or why it is refused.
+    made: OnceLock<Result<wgpu::ComputePipeline>>,
     /// Some recording runs with it.
     swapped: AtomicBool,
 }
@@ -137,12 +137,8 @@ impl Specials {
 
     pub(super) fn finish(&mut self, special: &Special, made: Result<wgpu::ComputePipeline>) {
         self.compiling = false;
-        if let Err(error) = &made {
-            let case = &special.case;
-            log::info!("{} with {:?} stays generic: {error}", case.kernel.label(), case.values);
-        }
         // Made once, for it leaves the queue once.
-        let _ = special.made.set(made.ok());
+        let _ = special.made.set(made);
     }
 
     /// Whether any is still to be made.
@@ -150,13 +146,22 @@ impl Specials {
         self.compiling || !self.queue.is_empty()
     }
 
+    /// The kernels and values that are refused, with the cause.
+    pub(super) fn refused(&self) -> Vec<String> {
+        let all = self.all.iter().filter_map(|((label, values), special)| match special.made.get() {
+            Some(Err(error)) => Some(format!("{label} for {values:?}: {error}")),
+            _ => None,
+        });
+        all.collect()
+    }
+
     pub(super) fn report(&self) -> Specialised {
         let mut report =
             Specialised { queued: self.queue.len(), compiling: usize::from(self.compiling), ..Specialised::default() };
         for special in self.all.values() {
             match special.made.get() {
-                Some(Some(_)) => report.proved += 1,
-                Some(None) => report.refused += 1,
+                Some(Ok(_)) => report.proved += 1,
+                Some(Err(_)) => report.refused += 1,
                 None => {}
             }
             report.swapped += usize::from(special.swapped.load(Ordering::Relaxed));
@@ -279,7 +284,7 @@ impl Prover {
         }
         self.submit(encoder)?;
 
-        let readback = self.buffer(U::MAP_READ | U::COPY_DST, 2 * most)?;
+        let readback = self.buffer(U::MAP_READ | U::COPY_DST, 2 * most.next_multiple_of(8))?;
         let mut worked = false;
         for i in (0..case.args.len()).filter(written) {
             for at in (0..case.args[i]).step_by(COMPARED as usize) {
@@ -402,12 +407,12 @@ impl Prepared {
     fn take(&mut self) {
         let pipelines = &mut self.pipelines;
         self.wanted.asked.retain(|(at, special)| match special.made.get() {
-            Some(Some(proved)) => {
+            Some(Ok(proved)) => {
                 pipelines[*at] = proved.clone();
                 special.swapped.store(true, Ordering::Relaxed);
                 false
             }
-            Some(None) => false,
+            Some(Err(_)) => false,
             None => true,
         });
     }
