@@ -12,7 +12,7 @@ use spikewave::gw::search::{self, Created, Search, Templates};
 use spikewave::gw::strain::{Strain, TemplateFile};
 use spikewave::{Device, Error, Result};
 
-use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, say};
+use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, say, survive};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -298,21 +298,23 @@ fn search(args: &SearchArgs) -> Result<()> {
         (given, device)
     });
     let (strains, templates) = given?;
-    let device = device?;
+    let mut device = device?;
     announce(&device);
-    let mut search = Search::new(&device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
-    let setup_ms = started.elapsed().as_secs_f64() * 1e3 - search.warmup_s * 1e3;
-    let bar = progress();
-    bar.set_message("templates");
-    let control = Control { cancel, ..Control::default() };
     let first = OnceLock::new();
-    let result = search.run(&control, &|done, total| {
-        first.get_or_init(|| started.elapsed());
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
+    let (setup_ms, result) = survive(&mut device, |device| {
+        let mut search = Search::new(device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
+        let setup_ms = started.elapsed().as_secs_f64() * 1e3 - search.warmup_s * 1e3;
+        let bar = progress();
+        bar.set_message("templates");
+        let control = Control { cancel: cancel.clone(), ..Control::default() };
+        let result = search.run(&control, &|done, total| {
+            first.get_or_init(|| started.elapsed());
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        });
+        bar.finish_and_clear();
+        Ok((setup_ms, result?))
     })?;
-    bar.finish_and_clear();
-    drop(search);
     if let Some(path) = &args.plot {
         spikewave::gw::figure::search([&strains[0], &strains[1]], &result, path)?;
     }

@@ -166,7 +166,8 @@ impl Device {
     /// taken but a few pages, so that no job has to wait for more than the kernel that is being compiled.
     ///
     /// It ends when the [`Warmup`] is dropped, when nobody else holds the device any more, or when this is lost; and it
-    /// does not keep the process alive. On a lent device it submits, as the host knows by asking for it.
+    /// does not keep the process alive. On a lent device it submits nothing, unless the host has asked for specialised
+    /// kernels.
     ///
     /// # Errors
     /// `Internal` if threads cannot be started.
@@ -358,6 +359,9 @@ fn warm_behind(gpu: &impl Fn() -> Option<Gpu>, recordings: &[Recording], watched
             }
         }
         let Some(gpu) = gpu().filter(|_| watched.goes_on()) else { return Ok(false) };
+        if gpu.is_lent() || kernels.is_empty() {
+            continue;
+        }
         match gpu.first_uses(&kernels) {
             // Nobody may be refused memory for this, nor is it worth a refusal itself.
             Err(Error::OverBudget { .. } | Error::OutOfMemory { .. }) | Ok(_) => {}

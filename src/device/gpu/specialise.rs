@@ -14,7 +14,7 @@ use super::health::{Health, Waited, silently};
 use super::pipelines::Compiled;
 use super::prepared::Prepared;
 use super::run::Mapping;
-use super::{PARAMS_BYTES, WAIT, filled};
+use super::{PARAMS_BYTES, WAIT};
 use crate::device::{Pool, Specialised};
 use crate::kernel::{Access, Dispatch, Kernel};
 use crate::recording::{PARAMS_STRIDE, Recording};
@@ -212,9 +212,22 @@ impl Prover {
         Self { device: device.clone(), queue, health: health.clone(), pool: pool.clone() }
     }
 
+    /// A buffer with this content to copy from.
+    fn filled(&self, bytes: &[u8]) -> Result<wgpu::Buffer> {
+        let buffer = self.buffer(wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC, bytes.len() as u64)?;
+        let view = buffer.get_mapped_range_mut(0..buffer.size());
+        let mut view = view.map_err(|e| Error::Internal(format!("a mapping failed: {e}")))?;
+        view.slice(0..bytes.len()).copy_from_slice(bytes);
+        drop(view);
+        buffer.unmap();
+        Ok(buffer)
+    }
+
+    /// A buffer, mapped if it is one to write to.
     fn buffer(&self, usage: wgpu::BufferUsages, bytes: u64) -> Result<wgpu::Buffer> {
         let size = bytes.next_multiple_of(8);
-        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+        let mapped_at_creation = usage.contains(wgpu::BufferUsages::MAP_WRITE);
+        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation };
         self.health.create(&self.device, ("a proof's buffer", bytes), || self.device.create_buffer(&descriptor))
     }
 
@@ -245,7 +258,7 @@ impl Prover {
         let Some(_aside) = self.pool.set_aside(bytes) else { return refuse("the budget has no room for its proof") };
 
         let seed = seeded();
-        let seed_buffer = filled(&self.health, &self.device, &seed)?;
+        let seed_buffer = self.filled(&seed)?;
         let ranges = ranges(case);
         let mut words = Vec::new();
         for (base, count) in &ranges {
@@ -256,7 +269,7 @@ impl Prover {
         }
         use wgpu::BufferUsages as U;
         let params = self.buffer(U::UNIFORM | U::COPY_DST, words.len() as u64)?;
-        let words = filled(&self.health, &self.device, &words)?;
+        let words = self.filled(&words)?;
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(&words, 0, &params, 0, params.size());
 
