@@ -1,15 +1,16 @@
 //! `spikewave gw …`.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use spikewave::device::Control;
 use spikewave::gw::bank::Bank;
-use spikewave::gw::search::{Created, Search, Templates};
+use spikewave::gw::search::{self, Created, Search, Templates};
 use spikewave::gw::strain::{Strain, TemplateFile};
-use spikewave::{Error, Result};
+use spikewave::{Device, Error, Result};
 
 use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, say, survive};
 
@@ -268,9 +269,8 @@ impl std::fmt::Display for Cost {
     }
 }
 
-fn search(args: &SearchArgs) -> Result<()> {
-    let started = Instant::now();
-    let cancel = interrupt();
+/// The strain and the templates.
+fn inputs(args: &SearchArgs) -> Result<([Strain; 2], Templates)> {
     let strains = args.pair.read()?;
     let templates = match &args.template {
         Some(path) => Templates::File(Box::new(TemplateFile::read(path)?)),
@@ -279,8 +279,28 @@ fn search(args: &SearchArgs) -> Result<()> {
     if let Some(path) = &args.plot {
         writable(path)?;
     }
-    let mut device = args.device.open()?;
+    Ok((strains, templates))
+}
+
+fn search(args: &SearchArgs) -> Result<()> {
+    let started = Instant::now();
+    let cancel = interrupt();
+    let options = args.device.options()?;
+    // The device opens and compiles while files are read and templates are laid out.
+    let (given, device) = std::thread::scope(|threads| {
+        let device = threads.spawn(|| {
+            let device = Device::open(&options)?;
+            search::request(&device)?;
+            Ok(device)
+        });
+        let given = inputs(args);
+        let device = device.join().unwrap_or_else(|_| Err(Error::Internal("opening the device panicked".into())));
+        (given, device)
+    });
+    let (strains, templates) = given?;
+    let mut device = device?;
     announce(&device);
+    let first = OnceLock::new();
     let (setup_ms, result) = survive(&mut device, |device| {
         let mut search = Search::new(device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
         let setup_ms = started.elapsed().as_secs_f64() * 1e3 - search.warmup_s * 1e3;
@@ -288,6 +308,7 @@ fn search(args: &SearchArgs) -> Result<()> {
         bar.set_message("templates");
         let control = Control { cancel: cancel.clone(), ..Control::default() };
         let result = search.run(&control, &|done, total| {
+            first.get_or_init(|| started.elapsed());
             bar.set_length(total as u64);
             bar.set_position(done as u64);
         });
@@ -297,6 +318,7 @@ fn search(args: &SearchArgs) -> Result<()> {
     if let Some(path) = &args.plot {
         spikewave::gw::figure::search([&strains[0], &strains[1]], &result, path)?;
     }
+    let first_result_ms = first.get().map_or(0.0, |time| time.as_secs_f64() * 1e3);
     let cost = Cost {
         setup_ms,
         warmup_s: result.warmup_s,
@@ -313,6 +335,8 @@ fn search(args: &SearchArgs) -> Result<()> {
             .zip(&result.found)
             .map(|(name, found)| (name.clone(), serde_json::to_value(found).unwrap_or(Value::Null)))
             .collect();
+        let mut timing = cost.timing();
+        timing["first_result_ms"] = json!(first_result_ms);
         return print_json(&json!({
             "device": device.name(),
             "detectors": detectors,
@@ -323,7 +347,7 @@ fn search(args: &SearchArgs) -> Result<()> {
             "template": result.template,
             "searched_s": result.searched_s,
             "template_seconds": result.template_seconds,
-            "timing": cost.timing(),
+            "timing": timing,
             "memory": cost.memory(),
             "created_after_warmup": cost.created,
         }));
@@ -358,7 +382,10 @@ fn search(args: &SearchArgs) -> Result<()> {
         "template: {:.1} + {:.1} solar masses, spins {:.2} and {:.2} ({}, {} {})\n",
         t.masses[0], t.masses[1], t.spins[0], t.spins[1], t.model, t.source, t.index
     );
-    text += &format!("{cost}; {:.0} template-seconds a second\n", result.template_seconds / result.run_s);
+    text += &format!(
+        "{cost}; first result after {first_result_ms:.0} ms; {:.0} template-seconds a second\n",
+        result.template_seconds / result.run_s
+    );
     if let Some(path) = &args.plot {
         text += &format!("picture: {}\n", path.display());
     }

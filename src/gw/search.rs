@@ -22,7 +22,7 @@ use super::filter::{self, Filter};
 use super::spectrum::{Symmetry, Welch, Window};
 use super::strain::{Strain, TemplateFile};
 use crate::device::{Control, Device, Prepared, Stats};
-use crate::kernel::Tensor;
+use crate::kernel::{Kernel, Tensor};
 use crate::ops::{self, Bins, Fft, Weight};
 use crate::recording::Recording;
 use crate::{Error, Result};
@@ -36,6 +36,8 @@ const COARSE_HZ: f64 = 1024.0;
 /// The longest stretch that is searched at once, in seconds; longer data are cut into overlapping ones, each with its own
 /// spectrum of the noise, which drifts over minutes.
 const BLOCK_S: f64 = 64.0;
+/// The rate of most strain files, in Hz.
+const USUAL_HZ: f64 = 4096.0;
 /// The shortest stretch that is searched, in seconds: fewer than three windows give no spectrum worth the name.
 const LEAST_S: f64 = 8.0;
 /// A detector whose samples do not change for so long is dead, in seconds: windows in which it is would make its noise
@@ -591,6 +593,24 @@ pub fn recordings(device: &Device, n: usize, rate: f64) -> Result<Vec<Recording>
         }
         rows /= 2;
     }
+}
+
+/// Starts to compile the kernels of a search, those that are needed first before the others, and returns at once: to be
+/// asked for as soon as a device is open, before the data are there.
+///
+/// # Errors
+/// `Internal` if threads cannot be started.
+pub fn request(device: &Device) -> Result<()> {
+    let Device::Gpu(gpu) = device else { return Ok(()) };
+    // Every usual length takes the same kernels; this one costs least to record.
+    let all = record_all(device, (LEAST_S * USUAL_HZ) as usize, USUAL_HZ, 1)?;
+    let mut kernels: Vec<&'static Kernel> = Vec::new();
+    for dispatch in [&all[0], &all[2], &all[1]].into_iter().flat_map(Recording::dispatches) {
+        if !kernels.contains(&dispatch.kernel()) {
+            kernels.push(dispatch.kernel());
+        }
+    }
+    gpu.request(&kernels)
 }
 
 fn record_all(device: &Device, n: usize, rate: f64, rows: usize) -> Result<[Recording; 3]> {

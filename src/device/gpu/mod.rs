@@ -11,6 +11,7 @@ mod profile;
 mod reopen;
 mod run;
 mod selftest;
+mod specialise;
 mod staging;
 
 use std::cell::Cell;
@@ -27,16 +28,17 @@ pub use prepared::Prepared;
 pub use run::Pending;
 pub use selftest::Quirk;
 
-use super::{CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Stats, WarmupKernel};
+use super::{CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Specialised, Stats, WarmupKernel};
 use crate::kernel::Kernel;
 use crate::recording::{Capabilities, Plan, Recording, Slot};
 use crate::{Error, Result};
 use cache::Cache;
 use health::{Health, Waited};
-use pipelines::Pipelines;
+use pipelines::{Pipelines, Urgency};
 use poller::Poller;
 use reopen::Origin;
 use run::Mapping;
+use specialise::{Case, Prover};
 
 /// Bytes of a kernel's parameters at most.
 const PARAMS_BYTES: u64 = 64;
@@ -73,7 +75,7 @@ struct Shared {
     /// What is safe on any driver, until the self-test has been run.
     cautious: Capabilities,
     tested: OnceLock<Tested>,
-    pool: Pool<wgpu::Buffer>,
+    pool: Arc<Pool<wgpu::Buffer>>,
     /// Filled with [`super::POISON`]; scratch memory is overwritten from it before each run.
     poison: Option<wgpu::Buffer>,
     counters: Counters,
@@ -199,12 +201,22 @@ impl Gpu {
         gpu.replace_pool(BUDGET)?;
         gpu.self_test()?;
         gpu.replace_pool(gpu.shared.cautious.budget_bytes)?;
+        if options.specialise != Some(false) {
+            gpu.allow_specialised();
+        }
         Ok(gpu)
+    }
+
+    /// From now on, kernels are specialised, which submits.
+    fn allow_specialised(&self) {
+        let shared = &self.shared;
+        let prover = Prover::new(&shared.device, &shared.queue, &shared.health, &shared.pool);
+        shared.pipelines.specialise_with(prover);
     }
 
     fn replace_pool(&mut self, budget: u64) -> Result<()> {
         let shared = Arc::get_mut(&mut self.shared).ok_or_else(|| Error::Internal("the device is in use".into()))?;
-        shared.pool = Pool::new(budget);
+        shared.pool = Arc::new(Pool::new(budget));
         Ok(())
     }
 
@@ -230,7 +242,7 @@ impl Gpu {
         let mut shared = Shared {
             pipelines,
             health,
-            pool: Pool::new(cautious.budget_bytes),
+            pool: Arc::new(Pool::new(cautious.budget_bytes)),
             cautious,
             tested: OnceLock::new(),
             poison: None,
@@ -311,6 +323,7 @@ impl Gpu {
             dispatches: self.shared.counters.dispatches.load(Ordering::Relaxed),
             submissions: self.shared.counters.submissions.load(Ordering::Relaxed),
             memory: self.shared.pool.stats(),
+            specialised: self.specialised(),
         }
     }
 
@@ -319,7 +332,59 @@ impl Gpu {
     /// # Errors
     /// `Internal` if threads cannot be started.
     pub fn request(&self, kernels: &[&'static Kernel]) -> Result<()> {
-        self.shared.pipelines.request(kernels.iter().copied())
+        self.shared.pipelines.request(kernels.iter().copied(), Urgency::Now)
+    }
+
+    /// The same behind all that somebody waits for, in the order of asking.
+    ///
+    /// # Errors
+    /// `Internal` if threads cannot be started.
+    pub fn request_in_background(&self, kernels: &[&'static Kernel]) -> Result<()> {
+        self.shared.pipelines.request(kernels.iter().copied(), Urgency::Background)
+    }
+
+    /// Asks for the specialised kernels of a recording, which take their places in prepared ones once they are proved;
+    /// how many.
+    pub(super) fn specialise(&self, recording: &Recording) -> usize {
+        let cases = recording.dispatches().filter_map(|d| Case::of(recording, d));
+        cases.filter(|case| self.shared.pipelines.special(case).is_some()).count()
+    }
+
+    /// How far the specialised kernels are.
+    pub(super) fn specialised(&self) -> Specialised {
+        self.shared.pipelines.specialised()
+    }
+
+    /// The specialised kernels that are not used, each with the cause.
+    pub fn refused(&self) -> Vec<String> {
+        self.shared.pipelines.refused()
+    }
+
+    /// Waits until every specialised kernel that is asked for is proved or refused: for benchmarks.
+    pub fn settle(&self) {
+        while !self.settled(Duration::from_secs(60)) {}
+    }
+
+    /// Waits for that at most so long; whether it is so.
+    pub(super) fn settled(&self, time: Duration) -> bool {
+        self.shared.pipelines.settle(time)
+    }
+
+    /// Waits for a kernel at most so long; whether it is ready.
+    pub(super) fn ready_within(&self, kernel: &'static Kernel, time: Duration) -> Result<bool> {
+        self.shared.health.check()?;
+        Ok(self.shared.pipelines.wait_for(kernel, time)?.is_some())
+    }
+
+    /// Takes back what was asked for in the background only and has not begun.
+    pub(super) fn withdraw(&self, kernels: &[&'static Kernel]) {
+        self.shared.pipelines.withdraw(kernels.iter().copied());
+    }
+
+    /// The device as long as somebody else holds it.
+    pub(super) fn weak(&self) -> impl Fn() -> Option<Self> + Send + 'static {
+        let (shared, reason, generation) = (Arc::downgrade(&self.shared), self.reason.clone(), self.generation);
+        move || Some(Self { shared: shared.upgrade()?, reason: reason.clone(), generation })
     }
 
     /// How far a kernel is.
