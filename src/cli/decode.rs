@@ -21,7 +21,7 @@ use spikewave::io::{npz, same_file};
 use spikewave::{Device, Error, Result};
 
 use super::gw::{announce, writable};
-use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, resident_peak, say};
+use super::{DeviceArgs, at_once, interrupt, plural, print, print_json, progress, resident_peak, say};
 
 /// Spikes a second of the no-spike state, as in the reference.
 const NO_SPIKE_RATE: f64 = 1e-10;
@@ -861,10 +861,6 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     print(&text)
-}
-
-fn plural(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn method_name(plan: &LikelihoodPlan) -> &'static str {

@@ -8,6 +8,7 @@ mod io;
 mod list;
 mod options;
 mod pool;
+mod sets;
 mod warmup;
 
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub use list::{DeviceList, DeviceReport, list};
 pub use options::{Choice, DeviceOptions, parse_size};
 pub use pool::PoolStats;
 pub(crate) use pool::{Kind, Pool};
+pub use sets::MemoryPlan;
+pub(crate) use sets::{Sets, room};
 pub use warmup::{CacheReport, WarmupKernel, WarmupProgress, WarmupReport, WarmupStage};
 
 use crate::kernel::{Elem, Tensor};
@@ -196,6 +199,20 @@ pub struct Stats {
     pub submissions: u64,
     /// Buffers and bytes.
     pub memory: PoolStats,
+    /// What the driver's allocator says; `None` on the native path, on a device that is lent, and on backends without one.
+    pub allocator: Option<AllocatorStats>,
+}
+
+/// What the allocator under wgpu has given out, beside what the pool has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct AllocatorStats {
+    /// Bytes of all live buffers, those that wgpu keeps for itself among them.
+    pub allocated_bytes: u64,
+    /// The most of that at any reading: one is taken whenever a recording has its memory, and with every
+    /// [`Device::stats`].
+    pub peak_bytes: u64,
+    /// What was there before the first recording: wgpu's own.
+    pub own_bytes: u64,
 }
 
 /// How long a slice of work may keep the device before cancellation and progress are looked at.

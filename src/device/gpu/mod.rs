@@ -22,7 +22,7 @@ pub use pipelines::Readiness;
 pub use prepared::Prepared;
 pub use selftest::Quirk;
 
-use super::{CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Stats, WarmupKernel};
+use super::{AllocatorStats, CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Stats, WarmupKernel};
 use crate::kernel::Kernel;
 use crate::recording::{Capabilities, Plan, Recording, Slot};
 use crate::{Error, Result};
@@ -66,6 +66,9 @@ struct Shared {
     timestamps: bool,
     quirks: Vec<Quirk>,
     counters: Counters,
+    /// Of a device of our own, what its allocator held before the first recording.
+    allocator_own: Option<u64>,
+    allocator_peak: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -164,7 +167,13 @@ impl Gpu {
         });
         device.on_uncaptured_error(Arc::new(|error| log::error!("wgpu: {error}")));
         let share = adapter::free_memory(adapter).map_or(BUDGET, |bytes| bytes / 10 * 6);
-        Self::new(device, queue, health, options, share)
+        let mut gpu = Self::new(device, queue, health, options, share)?;
+        if let Some(shared) = Arc::get_mut(&mut gpu.shared) {
+            // Dropped buffers of the self-test go when the device is next looked at.
+            shared.health.tick(&shared.device)?;
+            shared.allocator_own = shared.device.generate_allocator_report().map(|r| r.total_allocated_bytes);
+        }
+        Ok(gpu)
     }
 
     /// An executor on a device that the host application owns and lends.
@@ -212,6 +221,8 @@ impl Gpu {
             timestamps: device.features().contains(wgpu::Features::TIMESTAMP_QUERY),
             quirks: Vec::new(),
             counters: Counters::default(),
+            allocator_own: None,
+            allocator_peak: AtomicU64::new(0),
             device,
             queue: ManuallyDrop::new(queue),
             info,
@@ -271,6 +282,7 @@ impl Gpu {
             dispatches: self.shared.counters.dispatches.load(Ordering::Relaxed),
             submissions: self.shared.counters.submissions.load(Ordering::Relaxed),
             memory: self.shared.pool.stats(),
+            allocator: self.shared.allocator(),
         }
     }
 
@@ -366,10 +378,18 @@ impl Shared {
         self.create(("a buffer", bytes), || self.device.create_buffer(&descriptor))
     }
 
+    /// What the allocator of a device of our own says now.
+    fn allocator(&self) -> Option<AllocatorStats> {
+        let own_bytes = self.allocator_own?;
+        let allocated_bytes = self.device.generate_allocator_report()?.total_allocated_bytes;
+        let peak_bytes = self.allocator_peak.fetch_max(allocated_bytes, Ordering::Relaxed).max(allocated_bytes);
+        Some(AllocatorStats { allocated_bytes, peak_bytes, own_bytes })
+    }
+
     /// The memory of a plan.
     fn lease(&self, plan: &Plan) -> Result<Vec<(Slot, wgpu::Buffer)>> {
         let failed = Cell::new(false);
-        self.pool.lease(plan, |kind, bytes| {
+        let leased = self.pool.lease(plan, |kind, bytes| {
             // The second attempt: wgpu gives freed memory back to the driver only when it is polled.
             if failed.get() {
                 self.health.tick(&self.device)?;
@@ -377,7 +397,9 @@ impl Shared {
             let made = self.buffer(kind, bytes);
             failed.set(made.is_err());
             made
-        })
+        });
+        self.allocator();
+        leased
     }
 
     /// The time between two timestamps.
