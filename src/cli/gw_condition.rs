@@ -14,7 +14,7 @@ use spikewave::io::{npy, write_atomically};
 use spikewave::{Device, Error, Result};
 
 use super::gw::{announce, writable};
-use super::{DeviceArgs, interrupt, memory, plural, print, print_json};
+use super::{DeviceArgs, interrupt, memory, plural, print, print_json, survive};
 
 /// Relative difference from f64 that `psd --check` allows.
 const PSD_TOLERANCE: f64 = 3e-4;
@@ -132,7 +132,7 @@ pub fn psd(args: &PsdArgs) -> Result<()> {
     let rate = strain.sample_rate_hz;
     let average = if args.median { Average::Median } else { Average::Mean };
     let welch = Welch { average, ..windows_of(args.window_s, rate)? };
-    let device = args.device.open()?;
+    let mut device = args.device.open()?;
     announce(&device);
     let memory = condition::psd_plan(&device, &strain, &segments, &welch)?;
     let windows: usize = segments.iter().map(|s| welch.starts(s.samples()).count()).sum();
@@ -140,7 +140,7 @@ pub fn psd(args: &PsdArgs) -> Result<()> {
         let text = format!("{}\n", plural(windows, "window"));
         return memory::say_plan(&device, &memory, args.json, json!({"windows": windows}), &text);
     }
-    let psd = condition::psd(&device, &strain, &segments, &welch, &control)?;
+    let psd = survive(&mut device, |device| condition::psd(device, &strain, &segments, &welch, &control))?;
     let check = match args.check {
         true => {
             let reference = condition::reference_psd(&strain, &segments, &welch)?;
@@ -205,7 +205,7 @@ pub fn whiten(args: &WhitenArgs) -> Result<()> {
         MethodName::Truncated => (Method::Truncated { duration_s, high_pass_hz }, "truncated"),
         MethodName::MinimumPhase => (Method::Causal { duration_s, high_pass_hz }, "minimum-phase"),
     };
-    let device = args.device.open()?;
+    let mut device = args.device.open()?;
     announce(&device);
     let welch = windows_of(args.window_s, rate)?;
     let memory = condition::psd_plan(&device, &strain, &segments, &welch)?
@@ -214,8 +214,10 @@ pub fn whiten(args: &WhitenArgs) -> Result<()> {
         let text = format!("{how} method, {}\n", plural(segments.len(), "segment"));
         return memory::say_plan(&device, &memory, args.json, json!({"segments": segments.len()}), &text);
     }
-    let psd = condition::psd(&device, &strain, &segments, &welch, &control)?;
-    let mut parts = condition::whiten(&device, &strain, &segments, &psd, method, &control)?;
+    let mut parts = survive(&mut device, |device| {
+        let psd = condition::psd(device, &strain, &segments, &welch, &control)?;
+        condition::whiten(device, &strain, &segments, &psd, method, &control)
+    })?;
     let check = match args.check {
         true => {
             let psd = condition::reference_psd(&strain, &segments, &welch)?;

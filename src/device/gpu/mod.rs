@@ -4,8 +4,10 @@ mod adapter;
 mod cache;
 mod health;
 mod pipelines;
+mod poller;
 mod prepared;
 mod profile;
+mod reopen;
 mod run;
 mod selftest;
 mod staging;
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 pub use adapter::AdapterReport;
 pub use pipelines::Readiness;
 pub use prepared::Prepared;
+pub use run::Pending;
 pub use selftest::Quirk;
 
 use super::{AllocatorStats, CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Stats, WarmupKernel};
@@ -29,6 +32,8 @@ use crate::{Error, Result};
 use cache::Cache;
 use health::{Health, Waited};
 use pipelines::Pipelines;
+use poller::Poller;
+use reopen::Origin;
 use run::Mapping;
 
 /// Bytes of a kernel's parameters at most.
@@ -66,9 +71,11 @@ struct Shared {
     timestamps: bool,
     quirks: Vec<Quirk>,
     counters: Counters,
-    /// Of a device of our own, what its allocator held before the first recording.
-    allocator_own: Option<u64>,
-    allocator_peak: AtomicU64,
+    /// A thread of ours polls while futures are pending.
+    poll: bool,
+    poller: Arc<Poller>,
+    /// Where it came from; `None` for a device that a host lends.
+    origin: Option<Origin>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +83,9 @@ struct Counters {
     bind_groups: AtomicU64,
     dispatches: AtomicU64,
     submissions: AtomicU64,
+    /// What the allocator held before the first recording, and one more; 0 where nobody asks it.
+    allocator_own: AtomicU64,
+    allocator_peak: AtomicU64,
 }
 
 /// How a wait may end before its time.
@@ -163,16 +173,13 @@ impl Gpu {
         let flag = health.clone();
         // Runs with wgpu's locks held: sets a flag, nothing else.
         device.set_device_lost_callback(move |reason, message| {
-            flag.lose(format!("{reason:?}: {}", message.trim()));
+            flag.mark(format!("{reason:?}: {}", message.trim()));
         });
         device.on_uncaptured_error(Arc::new(|error| log::error!("wgpu: {error}")));
         let share = adapter::free_memory(adapter).map_or(BUDGET, |bytes| bytes / 10 * 6);
         let mut gpu = Self::new(device, queue, health, options, share)?;
-        if let Some(shared) = Arc::get_mut(&mut gpu.shared) {
-            // Dropped buffers of the self-test go when the device is next looked at.
-            shared.health.tick(&shared.device)?;
-            shared.allocator_own = shared.device.generate_allocator_report().map(|r| r.total_allocated_bytes);
-        }
+        gpu.own(adapter, options)?;
+        gpu.watch_allocator()?;
         Ok(gpu)
     }
 
@@ -221,8 +228,9 @@ impl Gpu {
             timestamps: device.features().contains(wgpu::Features::TIMESTAMP_QUERY),
             quirks: Vec::new(),
             counters: Counters::default(),
-            allocator_own: None,
-            allocator_peak: AtomicU64::new(0),
+            poll: false,
+            poller: Arc::default(),
+            origin: None,
             device,
             queue: ManuallyDrop::new(queue),
             info,
@@ -238,10 +246,20 @@ impl Gpu {
         shared.pool = Pool::new(budget);
         if options.poison {
             let poison = shared.buffer(Kind::Device, CHUNK)?;
-            shared.write(&[(&poison, &vec![super::POISON; CHUNK as usize])])?;
+            shared.write(CHUNK, &[(&poison, &vec![super::POISON; CHUNK as usize])])?;
             shared.poison = Some(poison);
         }
         Ok(gpu)
+    }
+
+    /// From now on the allocator of this device, which is our own, is asked.
+    fn watch_allocator(&self) -> Result<()> {
+        // What the self-test has dropped goes when the device is next looked at.
+        self.shared.health.tick(&self.shared.device)?;
+        if let Some(report) = self.shared.device.generate_allocator_report() {
+            self.shared.counters.allocator_own.store(report.total_allocated_bytes + 1, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// What the self-test found.
@@ -335,6 +353,7 @@ impl Gpu {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.poller.join();
         // SAFETY: this is the only place that drops it, and nothing uses it afterwards.
         let _ = health::silently(|| unsafe { ManuallyDrop::drop(&mut self.queue) });
     }
@@ -380,9 +399,9 @@ impl Shared {
 
     /// What the allocator of a device of our own says now.
     fn allocator(&self) -> Option<AllocatorStats> {
-        let own_bytes = self.allocator_own?;
+        let own_bytes = self.counters.allocator_own.load(Ordering::Relaxed).checked_sub(1)?;
         let allocated_bytes = self.device.generate_allocator_report()?.total_allocated_bytes;
-        let peak_bytes = self.allocator_peak.fetch_max(allocated_bytes, Ordering::Relaxed).max(allocated_bytes);
+        let peak_bytes = self.counters.allocator_peak.fetch_max(allocated_bytes, Ordering::Relaxed).max(allocated_bytes);
         Some(AllocatorStats { allocated_bytes, peak_bytes, own_bytes })
     }
 
@@ -479,11 +498,12 @@ impl Shared {
         Ok(buffer)
     }
 
-    /// Writes buffers from their beginning, through one chunk of host-visible memory.
-    fn write(&self, writes: &[(&wgpu::Buffer, &[u8])]) -> Result<()> {
+    /// Writes buffers from their beginning, through one chunk of host-visible memory of at most `most` bytes.
+    fn write(&self, most: u64, writes: &[(&wgpu::Buffer, &[u8])]) -> Result<()> {
         let total: u64 = writes.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        let size = total.clamp(8, CHUNK).next_multiple_of(8);
+        let size = total.clamp(8, most.clamp(8, CHUNK)).next_multiple_of(8);
         let chunk = self.buffer(Kind::Upload, size)?;
+        self.allocator();
         let (mut pieces, mut used) = (Vec::new(), 0);
         for (target, bytes) in writes {
             for (i, piece) in bytes.chunks(size as usize).enumerate() {

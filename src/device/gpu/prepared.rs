@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// The grid's limit in one dimension on every backend.
 const MAX_GRID: u64 = 65_535;
 
+/// First contents pass through host-visible memory of so many bytes, or a sixteenth of the plan where that is more.
+const LEAST_CHUNK: u64 = 64 << 10;
+
 /// What a dispatch counts for at least, in elementary operations: thousands of tiny ones take long too.
 pub(super) const MIN_WORK: u64 = SLICE_WORK / 4096;
 
@@ -64,6 +67,8 @@ pub struct Prepared {
     /// Upload and readback buffers, with the bytes of each that are in use.
     pub(super) uploads: Vec<(usize, u64)>,
     pub(super) readbacks: Vec<(usize, u64)>,
+    /// The readback memory is mapped, or will be.
+    pub(super) mapped: bool,
     pub(super) timestamps: Option<wgpu::QuerySet>,
     /// The elementary operations of all dispatches.
     pub(super) total: u64,
@@ -244,6 +249,7 @@ impl Prepared {
             status: find(&plan, Role::Status)?,
             uploads: plan.staging(Role::Upload),
             readbacks: plan.staging(Role::Readback),
+            mapped: false,
             timestamps: None,
             quota: SLICE_WORK,
             total: recording.total_work(),
@@ -275,7 +281,9 @@ impl Prepared {
                 writes.push((buffer(*slot), bytes));
             }
         }
-        self.shared.write(&writes)
+        // It comes on top of the plan while it is there, so it is kept small beside it.
+        let most = (self.plan.peak_bytes() / 16).max(LEAST_CHUNK) & !7;
+        self.shared.write(most, &writes)
     }
 
     /// Its byte plan.

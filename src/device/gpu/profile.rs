@@ -20,9 +20,17 @@ impl Prepared {
         let mut profile = Profile::default();
         // The pair of the whole run is not written then.
         let whole = self.timestamps.take();
-        let outputs = self.transfer(feeds, control, |p, watch| p.submit_groups(watch, &mut profile));
+        let outputs = self.profiled(feeds, &Watch { control, started: Instant::now() }, &mut profile);
+        self.unmap();
         self.timestamps = whole;
         Ok((outputs?, profile.0))
+    }
+
+    fn profiled(&mut self, feeds: &[Feed<'_>], watch: &Watch<'_>, profile: &mut Profile) -> Result<Outputs> {
+        self.begin(feeds, watch)?;
+        let (submission, mappings) = self.submit_groups(watch, profile)?;
+        self.shared.wait(Some(&submission), watch, || mappings.iter().all(Mapping::is_settled))?;
+        self.collect(&mappings, watch)
     }
 
     /// Submits all steps, with the readback alone at the end.
