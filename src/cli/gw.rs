@@ -8,11 +8,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use spikewave::device::Control;
 use spikewave::gw::bank::Bank;
-use spikewave::gw::search::{self, Created, Search, Templates};
+use spikewave::gw::search::{self, Created, Hold, Search, Templates};
 use spikewave::gw::strain::{Strain, TemplateFile};
 use spikewave::{Device, Error, Result};
 
-use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, say, survive};
+use super::{DeviceArgs, at_once, interrupt, memory, plural, print, print_json, progress, say, survive};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -93,6 +93,9 @@ pub struct SearchArgs {
     /// So many chirps of 5 to 80 solar masses. The default, where there is no template file, is 256.
     #[arg(long, value_name = "N")]
     bank: Option<usize>,
+    /// Says what it would take of the device's memory, and does nothing.
+    #[arg(long)]
+    plan: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Draws whitened strain, template, signal-to-noise and time-frequency map as a PNG.
@@ -107,6 +110,9 @@ pub struct SearchArgs {
 pub struct DetectArgs {
     #[command(flatten)]
     pub pair: PairArgs,
+    /// Says what it would take of the device's memory, and does nothing.
+    #[arg(long)]
+    pub plan: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Draws spike rasters, scores and triggers as a PNG.
@@ -238,6 +244,7 @@ pub struct Cost {
     pub warmup_s: f64,
     pub run_s: f64,
     pub total_ms: f64,
+    pub planned_bytes: u64,
     pub peak_bytes: u64,
     pub budget_bytes: u64,
     pub created: Created,
@@ -253,18 +260,19 @@ impl Cost {
         })
     }
 
-    pub fn memory(&self) -> Value {
-        json!({"peak_bytes": self.peak_bytes, "budget_bytes": self.budget_bytes})
+    pub fn memory(&self, device: &spikewave::Device) -> Value {
+        memory::taken(device, self.planned_bytes, self.peak_bytes)
     }
 }
 
 impl std::fmt::Display for Cost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (setup, warmup, run) = (self.setup_ms, self.warmup_s * 1e3, self.run_s * 1e3);
-        let (peak, budget) = (spikewave::bytes(self.peak_bytes), spikewave::bytes(self.budget_bytes));
+        let [planned, peak, budget] = [self.planned_bytes, self.peak_bytes, self.budget_bytes].map(spikewave::bytes);
         write!(
             f,
-            "time: {setup:.0} ms to set up, {warmup:.0} ms to warm up, {run:.0} ms to run; memory: {peak} of {budget}"
+            "time: {setup:.0} ms to set up, {warmup:.0} ms to warm up, {run:.0} ms to run; memory: {planned} planned, \
+             {peak} at its peak, of {budget}"
         )
     }
 }
@@ -300,6 +308,27 @@ fn search(args: &SearchArgs) -> Result<()> {
     let (strains, templates) = given?;
     let mut device = device?;
     announce(&device);
+    if args.plan {
+        let plan = Search::plan(&device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
+        let text = format!(
+            "{}, {} at once; {} of data; {}\n",
+            plural(templates.count(), "template"),
+            plan.templates_at_once,
+            plural(plan.blocks, "block"),
+            match plan.hold {
+                Hold::Everything => "everything is ready from the start",
+                Hold::OneRecording => "recordings are made ready one after the other",
+                Hold::OneDetector => "one detector and one step at a time",
+            }
+        );
+        let job = json!({
+            "templates": templates.count(),
+            "templates_at_once": plan.templates_at_once,
+            "blocks": plan.blocks,
+            "hold": plan.hold,
+        });
+        return memory::say_plan(&device, &plan.memory, args.json, job, &text);
+    }
     let first = OnceLock::new();
     let (setup_ms, result) = survive(&mut device, |device| {
         let mut search = Search::new(device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
@@ -324,6 +353,7 @@ fn search(args: &SearchArgs) -> Result<()> {
         warmup_s: result.warmup_s,
         run_s: result.run_s,
         total_ms: started.elapsed().as_secs_f64() * 1e3,
+        planned_bytes: result.planned_bytes,
         peak_bytes: result.peak_bytes,
         budget_bytes: device.stats().memory.budget_bytes,
         created: result.created,
@@ -348,7 +378,7 @@ fn search(args: &SearchArgs) -> Result<()> {
             "searched_s": result.searched_s,
             "template_seconds": result.template_seconds,
             "timing": timing,
-            "memory": cost.memory(),
+            "memory": cost.memory(&device),
             "created_after_warmup": cost.created,
         }));
     }

@@ -9,6 +9,7 @@ mod list;
 mod options;
 mod pool;
 mod recover;
+mod sets;
 mod warmup;
 
 use std::future::Future;
@@ -25,6 +26,8 @@ pub use options::{Choice, DeviceOptions, parse_size};
 pub use pool::PoolStats;
 pub(crate) use pool::{Kind, Pool};
 pub use recover::{Loss, survive, survive_with};
+pub use sets::MemoryPlan;
+pub(crate) use sets::{Sets, room};
 pub use warmup::{
     CacheReport, FirstUse, Warmup, WarmupKernel, WarmupProgress, WarmupReport, WarmupStage, WarmupState, WarmupStatus,
 };
@@ -313,6 +316,8 @@ pub struct Stats {
     pub memory: PoolStats,
     /// Kernels with parameters as constants; nothing of them is in the other counters.
     pub specialised: Specialised,
+    /// What the driver's allocator says; `None` on the native path, on a device that is lent, and on backends without one.
+    pub allocator: Option<AllocatorStats>,
 }
 
 /// How far the specialised kernels of a device are.
@@ -328,6 +333,18 @@ pub struct Specialised {
     pub swapped: usize,
     /// Did not, or could not be tried; the generic kernel stays.
     pub refused: usize,
+}
+
+/// What the allocator under wgpu has given out, beside what the pool has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct AllocatorStats {
+    /// Bytes of all live buffers, those that wgpu keeps for itself among them.
+    pub allocated_bytes: u64,
+    /// The most of that at any reading: one is taken whenever a recording has its memory, and with every
+    /// [`Device::stats`].
+    pub peak_bytes: u64,
+    /// What was there before the first recording: wgpu's own.
+    pub own_bytes: u64,
 }
 
 /// How long a slice of work may keep the device before cancellation and progress are looked at.

@@ -28,7 +28,9 @@ pub use prepared::Prepared;
 pub use run::Pending;
 pub use selftest::Quirk;
 
-use super::{CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Specialised, Stats, WarmupKernel};
+use super::{
+    AllocatorStats, CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Specialised, Stats, WarmupKernel,
+};
 use crate::kernel::Kernel;
 use crate::recording::{Capabilities, Plan, Recording, Slot};
 use crate::{Error, Result};
@@ -98,6 +100,9 @@ struct Counters {
     bind_groups: AtomicU64,
     dispatches: AtomicU64,
     submissions: AtomicU64,
+    /// What the allocator held before the first recording, and one more; 0 where nobody asks it.
+    allocator_own: AtomicU64,
+    allocator_peak: AtomicU64,
 }
 
 /// How a wait may end before its time.
@@ -201,6 +206,7 @@ impl Gpu {
         gpu.replace_pool(BUDGET)?;
         gpu.self_test()?;
         gpu.replace_pool(gpu.shared.cautious.budget_bytes)?;
+        gpu.watch_allocator()?;
         if options.specialise != Some(false) {
             gpu.allow_specialised();
         }
@@ -280,6 +286,16 @@ impl Gpu {
         Ok(self.quirks())
     }
 
+    /// From now on the allocator of this device, which is our own, is asked.
+    fn watch_allocator(&self) -> Result<()> {
+        // What the self-test has dropped goes when the device is next looked at.
+        self.shared.health.tick(&self.shared.device)?;
+        if let Some(report) = self.shared.device.generate_allocator_report() {
+            self.shared.counters.allocator_own.store(report.total_allocated_bytes + 1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// What the self-test found; nothing before it has been run.
     pub fn quirks(&self) -> &[Quirk] {
         self.shared.tested.get().map_or(&[], |tested| &tested.quirks)
@@ -324,6 +340,7 @@ impl Gpu {
             submissions: self.shared.counters.submissions.load(Ordering::Relaxed),
             memory: self.shared.pool.stats(),
             specialised: self.specialised(),
+            allocator: self.shared.allocator(),
         }
     }
 
@@ -452,18 +469,18 @@ struct Piece<B> {
     to: u64,
 }
 
-/// Writes, of targets by index from their beginning on, in chunks of at most [`CHUNK`].
-fn chunks<'a>(writes: &[(usize, &'a [u8])]) -> Vec<(u64, Vec<Piece<&'a [u8]>>)> {
+/// Writes, of targets by index from their beginning on, in chunks of at most `most` bytes.
+fn chunks<'a>(most: u64, writes: &[(usize, &'a [u8])]) -> Vec<(u64, Vec<Piece<&'a [u8]>>)> {
     let mut chunks: Vec<(u64, Vec<Piece<&[u8]>>)> = Vec::new();
     for (target, bytes) in writes {
         let mut rest = *bytes;
         while !rest.is_empty() {
-            let used = chunks.last().map_or(CHUNK, |(used, _)| *used);
-            if used >= CHUNK {
+            let used = chunks.last().map_or(most, |(used, _)| *used);
+            if used >= most {
                 chunks.push((0, Vec::new()));
                 continue;
             }
-            let (head, tail) = rest.split_at(rest.len().min((CHUNK - used) as usize));
+            let (head, tail) = rest.split_at(rest.len().min((most - used) as usize));
             if let Some((used, pieces)) = chunks.last_mut() {
                 pieces.push(Piece { bytes: head, from: *used, target: *target, to: (bytes.len() - rest.len()) as u64 });
                 *used += head.len() as u64;
@@ -510,10 +527,19 @@ impl Shared {
         self.create(("a buffer", bytes), || self.device.create_buffer(&descriptor))
     }
 
+    /// What the allocator of a device of our own says now.
+    fn allocator(&self) -> Option<AllocatorStats> {
+        let own_bytes = self.counters.allocator_own.load(Ordering::Relaxed).checked_sub(1)?;
+        let allocated_bytes = self.device.generate_allocator_report()?.total_allocated_bytes;
+        let peak_bytes =
+            self.counters.allocator_peak.fetch_max(allocated_bytes, Ordering::Relaxed).max(allocated_bytes);
+        Some(AllocatorStats { allocated_bytes, peak_bytes, own_bytes })
+    }
+
     /// The memory of a plan.
     fn lease(&self, plan: &Plan) -> Result<Vec<(Slot, wgpu::Buffer)>> {
         let failed = Cell::new(false);
-        self.pool.lease(plan, |kind, bytes| {
+        let leased = self.pool.lease(plan, |kind, bytes| {
             // The second attempt: wgpu gives freed memory back to the driver only when it is polled.
             if failed.get() && self.poll {
                 self.health.tick(&self.device)?;
@@ -521,7 +547,9 @@ impl Shared {
             let made = self.buffer(kind, bytes);
             failed.set(made.is_err());
             made
-        })
+        });
+        self.allocator();
+        leased
     }
 
     /// The time between two timestamps.
@@ -600,12 +628,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes buffers from their beginning, through one chunk of host-visible memory.
-    fn write(&self, buffers: &[(Slot, wgpu::Buffer)], writes: &[(usize, &[u8])]) -> Result<()> {
+    /// Writes buffers from their beginning, through one chunk of host-visible memory of at most `most` bytes.
+    fn write(&self, most: u64, buffers: &[(Slot, wgpu::Buffer)], writes: &[(usize, &[u8])]) -> Result<()> {
         let watch = Watch { control: &Control::default(), started: Instant::now() };
-        let chunks = chunks(writes);
+        let chunks = chunks(most, writes);
         let size = chunks.iter().map(|(bytes, _)| *bytes).max().unwrap_or(8);
         let chunk = self.buffer(Kind::Upload, size)?;
+        self.allocator();
         for (_, pieces) in chunks {
             self.fill(&chunk, size, &watch, |view| put(view, &pieces))?;
             let mut encoder = self.encoder();

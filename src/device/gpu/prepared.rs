@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::host::Hosted;
 use super::pipelines::Urgency;
 use super::specialise::{Case, Wanted};
-use super::{PARAMS_BYTES, Piece, Shared, chunks};
+use super::{CHUNK, PARAMS_BYTES, Piece, Shared, chunks};
 use crate::device::io::unused;
 use crate::kernel::{self, AnyTensor, Elem, Kernel, Tensor};
 use crate::recording::{
@@ -16,6 +16,9 @@ use crate::{Error, Result};
 
 /// The grid's limit in one dimension on every backend.
 const MAX_GRID: u64 = 65_535;
+
+/// First contents pass through host-visible memory of so many bytes, or a sixteenth of the plan where that is more.
+const LEAST_CHUNK: u64 = 64 << 10;
 
 /// What a dispatch counts for at least, in elementary operations: thousands of tiny ones take long too.
 pub(super) const MIN_WORK: u64 = SLICE_WORK / 4096;
@@ -370,9 +373,11 @@ impl Prepared {
             }
         }
         if !self.shared.lent() {
-            return self.shared.write(&self.buffers, &writes);
+            // It comes on top of the plan while it is there, so it is kept small beside it.
+            let most = (self.plan.peak_bytes() / 16).max(LEAST_CHUNK) & !7;
+            return self.shared.write(most.min(CHUNK), &self.buffers, &writes);
         }
-        let chunks = chunks(&writes);
+        let chunks = chunks(CHUNK, &writes);
         let slot = |bytes: &u64| Slot { role: Role::Upload, bytes: *bytes, in_place: true };
         let largest = ("the first contents".to_owned(), chunks.iter().map(|(bytes, _)| bytes).sum());
         let slots = chunks.iter().map(|(bytes, _)| slot(bytes)).collect();
