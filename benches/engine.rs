@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use by_hand::{ByHand, DISPATCHES, WORDS};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use spikewave::device::{Choice, Control, Device, DeviceOptions, Gpu, gpu};
+use spikewave::device::{Choice, Control, Device, DeviceOptions, Gpu, GpuParts, gpu};
 use spikewave::ops::{self, Gemm};
 use spikewave::recording::{Capabilities, Recording};
 use spikewave::{Result, wgpu};
@@ -106,7 +106,8 @@ fn encode(c: &mut Criterion) {
         let info = adapter.get_info();
         let name = format!("{}:{}", info.backend.to_str(), info.name);
         let host = ByHand::new(&adapter);
-        let executor = Gpu::from_wgpu(host.device.clone(), host.queue.clone(), &DeviceOptions::default());
+        let parts = GpuParts::new(host.device.clone(), host.queue.clone());
+        let executor = Gpu::from_wgpu(parts, &DeviceOptions::default());
         let executor = executor.expect("it has what is needed");
         let (rec, _) = by_hand::recording(executor.capabilities());
         let mut prepared = executor.prepare(&rec).expect("it fits");

@@ -8,8 +8,8 @@ mod plan;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub(crate) use plan::{PARAMS_STRIDE, STATUS_BYTES, Staged, TIMESTAMPS_AT};
-pub use plan::{Plan, Role, Slot, size_class};
+pub(crate) use plan::{ENCODED_AT, PARAMS_STRIDE, STATUS_BYTES, Staged, TIMESTAMPS_AT};
+pub use plan::{HostTensor, Plan, Role, Slot, size_class};
 
 use crate::kernel::{Access, AnyTensor, Dispatch, Elem, Tensor};
 use crate::memory::aligned_copy;
@@ -58,6 +58,8 @@ pub(crate) enum Content {
     State,
     /// Undefined until a command writes it.
     Scratch,
+    /// In a buffer that the host application brings.
+    Host,
 }
 
 /// Whole words in memory that the caller, the recording and devices share.
@@ -99,6 +101,7 @@ pub(crate) struct TensorInfo {
     given: Option<Given>,
     /// Whether some command has written it so far.
     written: bool,
+    downloaded: bool,
 }
 
 impl TensorInfo {
@@ -239,6 +242,13 @@ impl Recording {
         self.tensor(name, len, Content::Scratch, || Ok(None))
     }
 
+    /// A tensor in a `wgpu::Buffer` that the host application brings when the recording is
+    /// [prepared](crate::device::Gpu::prepare_with): commands read and write it where it is. Only a GPU can run such a
+    /// recording.
+    pub fn host<T: Elem>(&mut self, name: impl Into<String>, len: usize) -> Result<Tensor<T>> {
+        self.tensor(name, len, Content::Host, || Ok(None))
+    }
+
     /// A tensor of this recording.
     pub(crate) fn info(&self, tensor: AnyTensor) -> Result<&TensorInfo> {
         if tensor.recording != self.id {
@@ -342,7 +352,7 @@ impl Recording {
     /// Hands the content that the tensor has at this point back to the host after the run.
     pub fn download<T: Elem>(&mut self, tensor: Tensor<T>) -> Result<()> {
         self.reads(tensor.erase(), "download")?;
-        if self.commands.iter().any(|c| matches!(c, Command::Download(t) if *t == tensor.erase())) {
+        if std::mem::replace(&mut self.tensors[tensor.erase().at()].downloaded, true) {
             return Err(Error::invalid("download", "the tensor is downloaded already"));
         }
         self.commands.push(Command::Download(tensor.erase()));
