@@ -201,7 +201,8 @@ impl Recording {
         }
         let given = given()?;
         let tensor = Tensor::new(self.id, self.tensors.len(), len);
-        self.tensors.push(TensorInfo { name, bytes, content, given, written: content != Content::Scratch });
+        let written = content != Content::Scratch;
+        self.tensors.push(TensorInfo { name, bytes, content, given, written, downloaded: false });
         Ok(tensor)
     }
 
