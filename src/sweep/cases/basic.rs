@@ -47,6 +47,51 @@ pub const CANARY: Case =
 pub const SELFTEST: Case =
     Case { name: "selftest", sizes: &[1000, 70_000], unit: "workgroups", variants: &["default"], make: selftest };
 
+pub const CEILING_COPY: Case = Case {
+    name: "ceiling_copy",
+    sizes: &[1 << 12, 1 << 20, 1 << 24],
+    unit: "elements",
+    variants: &["default"],
+    make: ceiling_copy,
+};
+pub const CEILING_MULTIPLY_ADD: Case = Case {
+    name: "ceiling_multiply_add",
+    sizes: &[16, 1024, 16_384],
+    unit: "links of 16 chains of 65,536 invocations",
+    variants: &["default"],
+    make: ceiling_multiply_add,
+};
+
+/// Invocations of the ceiling of arithmetic.
+const INVOCATIONS: usize = 1 << 16;
+/// Chains of each.
+const CHAINS: usize = 16;
+
+fn ceiling_copy(d: &mut Draft, n: usize, _: &str) -> Result<()> {
+    use kernel::ceiling_copy::{Args, Params, dispatch};
+    let words: Vec<[u32; 4]> = (0..n as u32 / 4).map(|i| [i, !i, i ^ 0x5555, i << 7]).collect();
+    let n = words.len();
+    let x = d.rec.constant_owned("x", words)?;
+    let y = d.rec.scratch("y", n)?;
+    d.rec.dispatch(dispatch(Params { n: n as u32 }, Args { x, y }, workgroups(n, 1024)))?;
+    d.cost(32 * n, 0);
+    d.output(y, Bits)
+}
+
+/// With a and b of one, a chain counts its links: no rounding, fused or not.
+fn ceiling_multiply_add(d: &mut Draft, links: usize, _: &str) -> Result<()> {
+    use kernel::ceiling_multiply_add::{Args, Params, dispatch};
+    if links * CHAINS >= 1 << 24 {
+        return Err(Error::invalid("size", format!("{links} links; fewer than 2^20")));
+    }
+    let y = d.rec.scratch("y", INVOCATIONS)?;
+    let params = Params { n: INVOCATIONS as u32, links: links as u32, a: 1.0, b: 1.0 };
+    let work = (INVOCATIONS * CHAINS * links) as u64;
+    d.rec.dispatch(dispatch(params, Args { y }, workgroups(INVOCATIONS, 256)).work(work))?;
+    d.cost(4 * INVOCATIONS, 2 * work as usize);
+    d.output(y, Bits)
+}
+
 fn fill(d: &mut Draft, n: usize, _: &str) -> Result<()> {
     let y = d.rec.scratch("y", n)?;
     ops::fill(&mut d.rec, y, 2.5f32)?;

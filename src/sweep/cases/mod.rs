@@ -249,6 +249,8 @@ pub static ALL: &[Case] = &[
     basic::SCAN,
     basic::CANARY,
     basic::SELFTEST,
+    basic::CEILING_COPY,
+    basic::CEILING_MULTIPLY_ADD,
     dense::GEMM,
     dense::CONV1D,
     dense::CONV1D_LONG,
