@@ -6,6 +6,19 @@ use std::time::Duration;
 /// What can go wrong, by what the caller can do about it.
 ///
 /// Nothing in this crate panics on input, on a lost device or on a failed allocation: it returns one of these.
+///
+/// What an error of a run, a read or a write means for the [`Prepared`](crate::device::Prepared) recording:
+///
+/// | error | the recording | its states | the device |
+/// |---|---|---|---|
+/// | `InvalidArgument` | can be run again | as they were | unharmed |
+/// | `OverBudget`, `OutOfMemory`, `Unsupported`, `Kernel` of `prepare` | was not made; nothing is kept for it | - | unharmed: other recordings run |
+/// | `OutOfMemory` of a read or write | can be run again | a read leaves them, a write leaves them undefined | unharmed |
+/// | `Cancelled`, `Timeout`, a dropped [`Pending`](crate::device::Pending) | can be run again, and waits for what was submitted | undefined: write them again | unharmed |
+/// | `Corrupted` | can be run again | undefined | not to be trusted; [`reopen`](crate::device::Device::reopen) it |
+/// | `DeviceLost` | is dead: every call ends with `DeviceLost` | lost | dead, with all recordings; [`reopen`](crate::device::Device::reopen) it |
+///
+/// Outputs are handed out whole and proved, or not at all. [`survive`](crate::device::survive) does the last two rows.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -85,22 +98,22 @@ pub enum Error {
         /// The compiler's words.
         message: String,
     },
-    /// The caller's deadline passed. The device may still be working.
+    /// The caller's deadline passed. The device may still be working on what it was given; states are undefined.
     #[error("no result after {elapsed:?}")]
     Timeout {
         /// Time waited.
         elapsed: Duration,
     },
-    /// The caller cancelled the run.
+    /// The caller cancelled the run. States are undefined, and the next run is right.
     #[error("cancelled")]
     Cancelled,
-    /// The device is gone. Everything on it is lost; open it again.
+    /// The device is gone, with every prepared recording and every state on it; open it again.
     #[error("the device was lost ({reason}); open it again")]
     DeviceLost {
         /// The driver's words.
         reason: String,
     },
-    /// The device reported success and did not do the work. Results were discarded.
+    /// The device reported success and did not do the work. Results were discarded, states are undefined.
     #[error("the device reported success without doing the work ({detail}); results were discarded")]
     Corrupted {
         /// What was found.

@@ -259,6 +259,6 @@ fn without_timestamps_the_profile_is_by_the_wall_clock() {
             wgpu::DeviceDescriptor { required_limits: gpu::required_limits(&adapter), ..Default::default() };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
         let options = DeviceOptions { cache_dir: common::cache_dir(), poison: true, ..DeviceOptions::default() };
-        check_profile(&Device::Gpu(Gpu::from_wgpu(device, queue, &options).unwrap()), "wall clock");
+        check_profile(&Device::Gpu(Gpu::from_wgpu(gpu::GpuParts::new(device, queue), &options).unwrap()), "wall clock");
     }
 }

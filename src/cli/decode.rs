@@ -21,7 +21,7 @@ use spikewave::io::{npz, same_file};
 use spikewave::{Device, Error, Result};
 
 use super::gw::{announce, writable};
-use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, resident_peak, say};
+use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, resident_peak, say, survive};
 
 /// Spikes a second of the no-spike state, as in the reference.
 const NO_SPIKE_RATE: f64 = 1e-10;
@@ -265,7 +265,7 @@ struct Decoded {
 struct Job<'a> {
     args: &'a Args,
     session: &'a Session,
-    device: &'a Device,
+    device: Device,
     model: &'a EncodingModel,
     bins: &'a TimeBins,
     options: LikelihoodOptions,
@@ -285,6 +285,13 @@ impl Planned {
         match self {
             Self::NonLocal(l) => l.plan(),
             Self::Local(l) => l.plan(),
+        }
+    }
+
+    fn move_to(&mut self, device: &Device) {
+        match self {
+            Self::NonLocal(l) => l.move_to(device),
+            Self::Local(l) => l.move_to(device),
         }
     }
 }
@@ -318,21 +325,29 @@ fn watched<T>(message: &'static str, work: impl FnOnce(&Control<'_>) -> Result<T
 }
 
 impl Job<'_> {
-    fn local(&self) -> Result<LocalLikelihood> {
+    /// Does a part of the job on the device, and does it again on the next one if that is lost.
+    fn on_device<T>(&mut self, mut part: impl FnMut(&Self, &Device) -> Result<T>) -> Result<T> {
+        let mut device = self.device.clone();
+        let result = survive(&mut device, |device| part(self, device));
+        self.device = device;
+        result
+    }
+
+    fn local(&self, device: &Device) -> Result<LocalLikelihood> {
         let Some(truth) = &self.session.decode_trajectory else {
             let path = self.args.data.clone().unwrap_or_default();
             let why = "has no array \"decode_position\", which says where the animal was; a local likelihood needs it";
             return Err(Error::file(path, why));
         };
         let options = LikelihoodOptions { method: Method::Exact, chunk_bins: None, ..self.options.clone() };
-        LocalLikelihood::new(self.device, self.model, self.bins, &self.session.decoding, truth, &options)
+        LocalLikelihood::new(device, self.model, self.bins, &self.session.decoding, truth, &options)
     }
 
-    fn planned(&self) -> Result<Planned> {
+    fn planned(&self, device: &Device) -> Result<Planned> {
         if self.args.local {
-            return Ok(Planned::Local(Box::new(self.local()?)));
+            return Ok(Planned::Local(Box::new(self.local(device)?)));
         }
-        let likelihood = Likelihood::new(self.device, self.model, self.bins, &self.session.decoding, &self.options)?;
+        let likelihood = Likelihood::new(device, self.model, self.bins, &self.session.decoding, &self.options)?;
         Ok(Planned::NonLocal(Box::new(likelihood)))
     }
 
@@ -347,7 +362,7 @@ impl Job<'_> {
     /// Computes the log likelihood, and writes it where it is streamed. Also the row that a file went on from, and the
     /// milliseconds of writing and of all else that is done with rows.
     fn likelihood(
-        &self,
+        &mut self,
         planned: &mut Planned,
         output: Option<Output>,
         differences: &mut [(&str, Difference<'_>)],
@@ -368,8 +383,8 @@ impl Job<'_> {
             let what = "the log likelihood; with --output NAME.npy it is streamed".to_owned();
             memory.try_reserve_exact(rows * columns).map_err(|_| Error::OutOfMemory { bytes, what })?;
         }
-        let mut taken_ms = 0.0;
-        let mut take = |first: usize, values: &[f32]| {
+        let (mut taken_ms, mut next) = (0.0, from);
+        let mut take = |first: usize, values: &[f32], next: &mut usize| {
             let taking = Instant::now();
             for (_, difference) in &mut *differences {
                 difference.add(first, values);
@@ -383,15 +398,24 @@ impl Job<'_> {
                 None => memory.extend_from_slice(values),
             }
             taken_ms += ms(taking);
+            *next = first + values.len() / columns;
             Ok(())
         };
-        let mut report = watched("time bins", |control| match planned {
-            Planned::NonLocal(l) => l.run(from, control, &mut take),
-            Planned::Local(l) => {
-                let (values, report) = l.run(control)?;
-                take(from, &values[from..])?;
-                Ok(report)
-            }
+        // What was taken before a loss stays.
+        let mut report = self.on_device(|_, device| {
+            planned.move_to(device);
+            watched("time bins", |control| match planned {
+                Planned::NonLocal(l) => {
+                    let first = next;
+                    l.run(first, control, &mut |first, values| take(first, values, &mut next))
+                }
+                Planned::Local(l) => {
+                    let (values, report) = l.run(control)?;
+                    let first = next;
+                    take(first, &values[first..], &mut next)?;
+                    Ok(report)
+                }
+            })
         })?;
         if let (Planned::NonLocal(l), 1..) = (&mut *planned, self.args.repeat) {
             let again = |_| {
@@ -425,14 +449,19 @@ impl Job<'_> {
 
     /// The smoothed posterior.
     fn state_space(
-        &self,
+        &mut self,
         computed: &mut Computed,
         (keep, keep_by_state): (bool, bool),
         figure: &mut Option<Reduced>,
     ) -> Result<Decoded> {
         let space = self.space()?;
         let local = match space.needs(Observation::Local) {
-            true => Some(watched("local likelihood", |control| self.local()?.run(control))?.0),
+            true => {
+                let local = |job: &Self, device: &Device| {
+                    watched("local likelihood", |control| job.local(device)?.run(control))
+                };
+                Some(self.on_device(local)?.0)
+            }
             false => None,
         };
         let no_spike = match space.needs(Observation::NoSpike) {
@@ -613,7 +642,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut job = Job {
         args,
         session: &session,
-        device: &device,
+        device,
         model: &model,
         bins: &bins,
         options,
@@ -640,7 +669,7 @@ pub fn run(args: &Args) -> Result<()> {
         });
     }
     job.options.reserved_bytes = held;
-    let mut planned = at_once(|| job.planned())?;
+    let mut planned = at_once(|| job.on_device(|job, device| job.planned(device)))?;
     let plan = planned.plan().clone();
     let mut kept_by_state = 0;
     let states = match with_states {
@@ -666,7 +695,7 @@ pub fn run(args: &Args) -> Result<()> {
     let planned_bytes = likelihood_bytes.max(state_bytes) + session.bytes() + model.bytes();
     timing.plan_ms = ms(planning);
     if args.plan {
-        return say_plan(args, &device, &session, &plan, states.as_ref(), planned_bytes);
+        return say_plan(args, &job.device, &session, &plan, states.as_ref(), planned_bytes);
     }
 
     let mut known: Vec<(&str, Difference<'_>)> = match args.local {
@@ -688,7 +717,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     timing.report = report;
     drop(planned);
-    device.trim();
+    job.device.trim();
 
     let stated = Instant::now();
     let decoded = match with_states {
@@ -735,7 +764,7 @@ pub fn run(args: &Args) -> Result<()> {
     timing.write_ms = streamed_ms + ms(writing);
 
     let peak_bytes = report.peak_bytes;
-    let budget_bytes = device.stats().memory.budget_bytes;
+    let budget_bytes = job.device.stats().memory.budget_bytes;
     let state_names = decoded.as_ref().map(|d| {
         let means = d.state_probability.mean_axis(ndarray::Axis(0)).unwrap_or_default();
         d.states.iter().cloned().zip(means).collect::<Vec<(String, f32)>>()
@@ -757,7 +786,7 @@ pub fn run(args: &Args) -> Result<()> {
             .collect();
         let main = difference(if args.local { "reference_local_log_likelihood" } else { "exact_log_likelihood" });
         return print_json(&json!({
-            "device": device.name(),
+            "device": job.device.name(),
             "method": method_name(&plan),
             "grid": plan.grid,
             "local": args.local,

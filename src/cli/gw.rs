@@ -11,7 +11,7 @@ use spikewave::gw::search::{Created, Search, Templates};
 use spikewave::gw::strain::{Strain, TemplateFile};
 use spikewave::{Error, Result};
 
-use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, say};
+use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, say, survive};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -279,19 +279,21 @@ fn search(args: &SearchArgs) -> Result<()> {
     if let Some(path) = &args.plot {
         writable(path)?;
     }
-    let device = args.device.open()?;
+    let mut device = args.device.open()?;
     announce(&device);
-    let mut search = Search::new(&device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
-    let setup_ms = started.elapsed().as_secs_f64() * 1e3 - search.warmup_s * 1e3;
-    let bar = progress();
-    bar.set_message("templates");
-    let control = Control { cancel, ..Control::default() };
-    let result = search.run(&control, &|done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
+    let (setup_ms, result) = survive(&mut device, |device| {
+        let mut search = Search::new(device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
+        let setup_ms = started.elapsed().as_secs_f64() * 1e3 - search.warmup_s * 1e3;
+        let bar = progress();
+        bar.set_message("templates");
+        let control = Control { cancel: cancel.clone(), ..Control::default() };
+        let result = search.run(&control, &|done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        });
+        bar.finish_and_clear();
+        Ok((setup_ms, result?))
     })?;
-    bar.finish_and_clear();
-    drop(search);
     if let Some(path) = &args.plot {
         spikewave::gw::figure::search([&strains[0], &strains[1]], &result, path)?;
     }

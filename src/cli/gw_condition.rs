@@ -14,7 +14,7 @@ use spikewave::io::{npy, write_atomically};
 use spikewave::{Device, Error, Result};
 
 use super::gw::{announce, writable};
-use super::{DeviceArgs, interrupt, print, print_json};
+use super::{DeviceArgs, interrupt, print, print_json, survive};
 
 /// Relative difference from f64 that `psd --check` allows.
 const PSD_TOLERANCE: f64 = 3e-4;
@@ -126,9 +126,9 @@ pub fn psd(args: &PsdArgs) -> Result<()> {
     let rate = strain.sample_rate_hz;
     let average = if args.median { Average::Median } else { Average::Mean };
     let welch = Welch { average, ..windows_of(args.window_s, rate)? };
-    let device = args.device.open()?;
+    let mut device = args.device.open()?;
     announce(&device);
-    let psd = condition::psd(&device, &strain, &segments, &welch, &control)?;
+    let psd = survive(&mut device, |device| condition::psd(device, &strain, &segments, &welch, &control))?;
     let check = match args.check {
         true => {
             let reference = condition::reference_psd(&strain, &segments, &welch)?;
@@ -193,11 +193,13 @@ pub fn whiten(args: &WhitenArgs) -> Result<()> {
         MethodName::Truncated => (Method::Truncated { duration_s, high_pass_hz }, "truncated"),
         MethodName::MinimumPhase => (Method::Causal { duration_s, high_pass_hz }, "minimum-phase"),
     };
-    let device = args.device.open()?;
+    let mut device = args.device.open()?;
     announce(&device);
     let welch = windows_of(args.window_s, rate)?;
-    let psd = condition::psd(&device, &strain, &segments, &welch, &control)?;
-    let mut parts = condition::whiten(&device, &strain, &segments, &psd, method, &control)?;
+    let mut parts = survive(&mut device, |device| {
+        let psd = condition::psd(device, &strain, &segments, &welch, &control)?;
+        condition::whiten(device, &strain, &segments, &psd, method, &control)
+    })?;
     let check = match args.check {
         true => {
             let psd = condition::reference_psd(&strain, &segments, &welch)?;

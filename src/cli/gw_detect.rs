@@ -9,7 +9,7 @@ use spikewave::gw::detect::Detector;
 use spikewave::gw::plot;
 
 use super::gw::{Cost, DetectArgs, announce, writable};
-use super::{interrupt, print, print_json, progress};
+use super::{interrupt, print, print_json, progress, survive};
 
 /// Triggers that the table shows; the JSON has all.
 const SHOWN: usize = 10;
@@ -21,19 +21,21 @@ pub fn run(args: &DetectArgs) -> Result<()> {
     if let Some(path) = &args.plot {
         writable(path)?;
     }
-    let device = args.device.open()?;
+    let mut device = args.device.open()?;
     announce(&device);
-    let mut detector = Detector::new(&device, [&strains[0], &strains[1]], args.pair.flag.as_deref())?;
-    let setup_ms = (started.elapsed().as_secs_f64() - detector.warmup_s) * 1e3;
-    let bar = progress();
-    bar.set_message("stretches of data");
-    let control = Control { cancel, ..Control::default() };
-    let found = detector.run(&control, &|done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
+    let (setup_ms, found) = survive(&mut device, |device| {
+        let mut detector = Detector::new(device, [&strains[0], &strains[1]], args.pair.flag.as_deref())?;
+        let setup_ms = (started.elapsed().as_secs_f64() - detector.warmup_s) * 1e3;
+        let bar = progress();
+        bar.set_message("stretches of data");
+        let control = Control { cancel: cancel.clone(), ..Control::default() };
+        let found = detector.run(&control, &|done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        });
+        bar.finish_and_clear();
+        Ok((setup_ms, found?))
     })?;
-    bar.finish_and_clear();
-    drop(detector);
     let loudest = found.triggers.first();
     if let Some(path) = &args.plot {
         let mut figure = found.figure.clone();

@@ -77,7 +77,15 @@ impl DeviceArgs {
     }
 
     fn open(&self) -> Result<Device> {
-        Device::open(&self.options()?)
+        let options = self.options()?;
+        Device::open(&options).or_else(|error| match error {
+            // A driver that was just reset is there again.
+            Error::DeviceLost { reason } => {
+                say(&format!("spikewave: the device was lost while it was opened ({reason}); trying once more"));
+                Device::open(&options)
+            }
+            other => Err(other),
+        })
     }
 }
 
@@ -112,6 +120,11 @@ fn interrupt() -> CancelToken {
             token
         })
         .clone()
+}
+
+/// Runs a job on a device, and when the device is lost says so, opens it again and runs the job again.
+fn survive<T>(device: &mut Device, job: impl FnMut(&Device) -> Result<T>) -> Result<T> {
+    spikewave::device::survive_with(device, |loss| say(&format!("spikewave: {loss}")), job)
 }
 
 /// A progress bar on a terminal, nothing in a pipe. Shown only when the work takes longer than a blink.

@@ -15,7 +15,7 @@ use spikewave::network::{
 use spikewave::{Device, Error, Result, bytes};
 
 use super::gw::writable;
-use super::{DeviceArgs, interrupt, print, print_json, progress, resident_peak, say};
+use super::{DeviceArgs, interrupt, print, print_json, progress, resident_peak, say, survive};
 
 /// The fewest spikes of a neuron whose intervals count.
 const LEAST_SPIKES: u32 = 5;
@@ -186,6 +186,16 @@ impl Args {
     }
 }
 
+/// How a simulation is built.
+fn building<'a>(args: &Args, report: &'a (dyn Fn(u64, u64) + Sync)) -> SimulationOptions<'a> {
+    SimulationOptions {
+        record: args.record(),
+        progress: Some(report),
+        cancel: interrupt(),
+        ..SimulationOptions::default()
+    }
+}
+
 /// The network on its device.
 struct Ready {
     simulation: Simulation,
@@ -210,22 +220,17 @@ fn watched<T>(message: &'static str, work: impl FnOnce(&(dyn Fn(u64, u64) + Sync
 
 /// Builds the network. With `--device auto` and a hardware GPU, on the faster of it and the native path.
 fn build(args: &Args, network: &Network) -> Result<Ready> {
-    let first = args.device.open()?;
+    let mut first = args.device.open()?;
     let options = args.device.options()?;
     let both = options.choice == Choice::Auto && matches!(first, Device::Gpu(_));
     let announced = |name: &str, reason: &str| say(&format!("device: {name} ({reason})"));
     watched("building the network", |report| {
-        let with = SimulationOptions {
-            record: args.record(),
-            progress: Some(report),
-            cancel: interrupt(),
-            ..SimulationOptions::default()
-        };
+        let with = building(args, report);
         if !both {
             announced(first.name(), first.reason());
             let reason = first.reason().to_owned();
             return Ok(Ready {
-                simulation: Simulation::new(&first, network, &with)?,
+                simulation: survive(&mut first, |device| Simulation::new(device, network, &with))?,
                 device: first,
                 reason,
                 tried_us: None,
@@ -235,14 +240,14 @@ fn build(args: &Args, network: &Network) -> Result<Ready> {
             let reason = format!("a hardware GPU, and more than {UNTRIED:e} synapses: not tried on the CPU");
             announced(first.name(), &reason);
             return Ok(Ready {
-                simulation: Simulation::new(&first, network, &with)?,
+                simulation: survive(&mut first, |device| Simulation::new(device, network, &with))?,
                 device: first,
                 reason,
                 tried_us: None,
             });
         }
         let cpu = Device::open(&DeviceOptions { choice: Choice::Cpu, ..options.clone() })?;
-        let (simulation, trial) = Simulation::on_faster([&cpu, &first], network, &with)?;
+        let (simulation, trial) = survive(&mut first, |gpu| Simulation::on_faster([&cpu, gpu], network, &with))?;
         let us = trial.step.map(|t| t.map(|t| t.as_secs_f64() * 1e6));
         let told = |t: Option<f64>| t.map_or("cannot run it".into(), |t| format!("{t:.1} us a step"));
         let reason = format!("the faster one of this network's first steps: CPU {}, GPU {}", told(us[0]), told(us[1]));
@@ -378,7 +383,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.plan {
         return planned(args, &network);
     }
-    let Ready { mut simulation, device, reason, tried_us } = build(args, &network)?;
+    let Ready { mut simulation, mut device, reason, tried_us } = build(args, &network)?;
     let memory = device.stats().memory;
     if !args.json {
         say(plan_text(&network, simulation.plan(), memory.budget_bytes).trim_end());
@@ -401,10 +406,32 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let began_ms = simulation.time_ms();
-    let simulated = simulate(args, &mut simulation, duration_ms);
-    if !matches!(simulated, Ok(_) | Err(Error::Cancelled)) {
-        return simulated.map(drop);
-    }
+    let mut built = Some(simulation);
+    // What a network has become is lost with its device: it starts over where it began.
+    let (simulation, simulated, rows, checkpoint) = survive(&mut device, |device| {
+        let mut simulation = match built.take() {
+            Some(simulation) => simulation,
+            None => {
+                let mut again =
+                    watched("building again", |report| Simulation::new(device, &network, &building(args, report)))?;
+                args.resume.iter().try_for_each(|path| again.restore(path))?;
+                again
+            }
+        };
+        let simulated = simulate(args, &mut simulation, duration_ms);
+        if let Err(error) = &simulated
+            && *error != Error::Cancelled
+        {
+            return Err(error.clone());
+        }
+        let rows = rows(&mut simulation)?;
+        // Last, for it may replace the one that it went on from.
+        let checkpoint = match args.checkpoint.as_ref().map(|path| simulation.checkpoint(path)) {
+            Some(Err(error @ (Error::DeviceLost { .. } | Error::Corrupted { .. }))) => return Err(error),
+            other => other,
+        };
+        Ok((simulation, simulated, rows, checkpoint))
+    })?;
     // What has been simulated is kept, interrupted or not, and whatever file cannot be written.
     let mut failed = None;
     let mut files = Vec::new();
@@ -412,10 +439,9 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(()) => files.push(path.display().to_string()),
         Err(error) => failed = failed.take().or(Some(error)),
     };
-    if let Some(path) = &args.checkpoint {
-        keep(path, simulation.checkpoint(path));
+    if let (Some(path), Some(written)) = (&args.checkpoint, checkpoint) {
+        keep(path, written);
     }
-    let rows = rows(&mut simulation)?;
     let raster = simulation.raster();
     if let (Some(path), Some(raster)) = (&args.output, raster) {
         keep(path, write(path, &rows, raster, &simulation));
@@ -531,12 +557,7 @@ fn planned(args: &Args, network: &Network) -> Result<()> {
     let device = args.device.open()?;
     say(&format!("device: {} ({})", device.name(), device.reason()));
     let plan = watched("building the network", |report| {
-        let with = SimulationOptions {
-            record: args.record(),
-            progress: Some(report),
-            cancel: interrupt(),
-            ..SimulationOptions::default()
-        };
+        let with = building(args, report);
         Simulation::plan_of(&device, network, &with)
     })?;
     let budget = device.stats().memory.budget_bytes;

@@ -276,6 +276,13 @@ pub struct Likelihood {
 }
 
 impl Likelihood {
+    /// Takes a device that was opened again after a loss; runs go on there.
+    pub fn move_to(&mut self, device: &Device) {
+        if device.generation() != self.device.generation() {
+            (self.device, self.prepared) = (device.clone(), None);
+        }
+    }
+
     /// Plans the log likelihood of every interior bin in every time bin. Nothing runs yet, but for the gridded method: its
     /// grid is chosen by running candidates on samples of the spikes.
     ///

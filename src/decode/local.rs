@@ -153,6 +153,13 @@ impl LocalLikelihood {
         })
     }
 
+    /// Takes a device that was opened again after a loss; runs go on there.
+    pub fn move_to(&mut self, device: &Device) {
+        if device.generation() != self.device.generation() {
+            (self.device, self.prepared) = (device.clone(), None);
+        }
+    }
+
     /// What it will take.
     pub fn plan(&self) -> &LikelihoodPlan {
         &self.plan

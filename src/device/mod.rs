@@ -8,18 +8,23 @@ mod io;
 mod list;
 mod options;
 mod pool;
+mod recover;
 mod warmup;
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 pub use cpu::Cpu;
-pub use gpu::{Gpu, Readiness};
+pub use gpu::{Gpu, GpuParts, Readiness};
 pub(crate) use io::WALL_CLOCK;
 pub use io::{CancelToken, Control, Feed, KernelTime, Outputs, Timing};
 pub use list::{DeviceList, DeviceReport, list};
 pub use options::{Choice, DeviceOptions, parse_size};
 pub use pool::PoolStats;
 pub(crate) use pool::{Kind, Pool};
+pub use recover::{Loss, survive, survive_with};
 pub use warmup::{CacheReport, WarmupKernel, WarmupProgress, WarmupReport, WarmupStage};
 
 use crate::kernel::{Elem, Tensor};
@@ -57,6 +62,29 @@ impl Device {
         Ok(Self::Cpu(cpu))
     }
 
+    /// A device that the host application owns and lends: see [`Gpu::from_wgpu`].
+    ///
+    /// # Errors
+    /// `Unsupported` with every feature and limit that it lacks.
+    pub fn from_wgpu(parts: GpuParts, options: &DeviceOptions) -> Result<Self> {
+        Gpu::from_wgpu(parts, options).map(Self::Gpu)
+    }
+
+    /// As [`gpu::required_features`].
+    pub fn required_features() -> wgpu::Features {
+        gpu::required_features()
+    }
+
+    /// As [`gpu::optional_features`].
+    pub fn optional_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+        gpu::optional_features(adapter)
+    }
+
+    /// As [`gpu::required_limits`].
+    pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+        gpu::required_limits(adapter)
+    }
+
     /// What ops may ask of it.
     pub fn capabilities(&self) -> &Capabilities {
         match self {
@@ -86,7 +114,8 @@ impl Device {
         Recording::new(label, self.capabilities())
     }
 
-    /// Plans, admits and makes ready: after this, a run allocates nothing on the device.
+    /// Plans, admits and makes ready: after this, a run allocates nothing on the device. A recording with tensors in the
+    /// host application's buffers goes to [`Gpu::prepare_with`].
     ///
     /// # Errors
     /// `OverBudget` with the numbers when the plan does not fit, `OutOfMemory` when the system has less than the budget.
@@ -136,6 +165,34 @@ impl Prepared {
         }
     }
 
+    /// Encodes it into an encoder of the host application: see [`gpu::Prepared::encode`].
+    ///
+    /// # Errors
+    /// As there; `Unsupported` on the native executor.
+    pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed<'_>]) -> Result<()> {
+        match self {
+            Self::Gpu(p) => p.encode(encoder, feeds),
+            Self::Cpu(_) => Err(Error::Unsupported {
+                what: "encoding for a wgpu queue".into(),
+                need: "a recording that is prepared on a GPU".into(),
+                have: "the native path only".into(),
+            }),
+        }
+    }
+
+    /// Starts a run and returns before it is done: the result is a future. A GPU has the first submissions by then; only
+    /// after a run that was given up it is waited for until the memory of the inputs is free. The native path has no
+    /// other processor to wait for, and computes before this returns: the future is ready, and polling it never blocks.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn start(&mut self, feeds: &[Feed<'_>]) -> Result<Pending<'_>> {
+        Ok(Pending(match self {
+            Self::Cpu(p) => State::Done(Some(p.run(feeds, &Control::default())?)),
+            Self::Gpu(p) => State::Gpu(p.start(feeds)?),
+        }))
+    }
+
     /// The same, with the time of every kernel: the results are those of [`run`](Self::run), which is faster. Copies,
     /// clears and transfers are not in the times. On a GPU each group of dispatches of one kernel that follow each other
     /// is timed by timestamps; where there are none, it is submitted and waited for alone.
@@ -179,6 +236,46 @@ impl Prepared {
         match self {
             Self::Cpu(p) => p.plan().peak_bytes(),
             Self::Gpu(p) => p.plan().peak_bytes(),
+        }
+    }
+}
+
+/// A run that has been started. As a future it ends with the results; dropped before that, it is given up: states are
+/// undefined then, and the next run is right. See [`gpu::Pending`] for who polls the device meanwhile.
+#[derive(Debug)]
+#[must_use = "a run that is dropped is given up"]
+pub struct Pending<'a>(State<'a>);
+
+#[derive(Debug)]
+enum State<'a> {
+    Done(Option<Outputs>),
+    Gpu(gpu::Pending<'a>),
+}
+
+impl Pending<'_> {
+    /// Waits for the results. The timeout counts from the start.
+    ///
+    /// # Errors
+    /// As [`Prepared::run`].
+    pub fn wait(self, control: &Control<'_>) -> Result<Outputs> {
+        match self.0 {
+            State::Done(outputs) => outputs.ok_or_else(taken),
+            State::Gpu(pending) => pending.wait(control),
+        }
+    }
+}
+
+fn taken() -> Error {
+    Error::invalid("future", "it has given its result already")
+}
+
+impl Future for Pending<'_> {
+    type Output = Result<Outputs>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.get_mut().0 {
+            State::Done(outputs) => Poll::Ready(outputs.take().ok_or_else(taken)),
+            State::Gpu(pending) => Pin::new(pending).poll(context),
         }
     }
 }

@@ -7,9 +7,11 @@ use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Once, OnceLock};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+use futures::task::AtomicWaker;
 
 use crate::{Error, Result};
 
@@ -17,6 +19,8 @@ use crate::{Error, Result};
 #[derive(Debug, Default)]
 pub(super) struct Health {
     lost: OnceLock<String>,
+    /// Who is to be woken by a loss: on a lost device wgpu never calls the callbacks that they wait for.
+    sleepers: Mutex<Vec<Weak<AtomicWaker>>>,
 }
 
 /// What a wait found.
@@ -29,14 +33,35 @@ pub(super) enum Waited {
 }
 
 impl Health {
-    /// `DeviceLost` once the device is gone.
+    /// `DeviceLost` once the device is gone; whoever finds that out wakes all others.
     pub(super) fn check(&self) -> Result<()> {
-        self.lost.get().map_or(Ok(()), |reason| Err(Error::DeviceLost { reason: reason.clone() }))
+        let Some(reason) = self.lost.get() else { return Ok(()) };
+        self.wake();
+        Err(Error::DeviceLost { reason: reason.clone() })
     }
 
-    /// Marks the device as gone; the first reason stays.
+    /// Marks the device as gone, and wakes who waits; the first reason stays.
     pub(super) fn lose(&self, reason: impl Into<String>) -> Error {
-        Error::DeviceLost { reason: self.lost.get_or_init(|| reason.into()).clone() }
+        let reason = self.mark(reason).to_owned();
+        self.wake();
+        Error::DeviceLost { reason }
+    }
+
+    /// Marks the device as gone and does nothing else, for wgpu's callback, which runs with wgpu's locks held.
+    pub(super) fn mark(&self, reason: impl Into<String>) -> &str {
+        self.lost.get_or_init(|| reason.into())
+    }
+
+    /// A loss wakes this from now on; look for one that was before with [`check`](Self::check).
+    pub(super) fn watch(&self, sleeper: &Arc<AtomicWaker>) {
+        let mut sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+        sleepers.retain(|s| s.strong_count() > 0);
+        sleepers.push(Arc::downgrade(sleeper));
+    }
+
+    fn wake(&self) {
+        let sleepers = std::mem::take(&mut *self.sleepers.lock().unwrap_or_else(PoisonError::into_inner));
+        sleepers.iter().filter_map(Weak::upgrade).for_each(|sleeper| sleeper.wake());
     }
 
     /// Waits for a submission, or for everything submitted so far, at most `timeout`.

@@ -129,6 +129,12 @@ impl Pipelines {
         self.inner.cache.as_ref()
     }
 
+    /// Every kernel that was asked for and has not failed.
+    pub(super) fn asked(&self) -> Vec<&'static Kernel> {
+        let registry = lock(&self.inner.registry);
+        registry.kernels.values().filter(|(_, s)| !matches!(s, State::Failed(_))).map(|(kernel, _)| *kernel).collect()
+    }
+
     /// How far a kernel is.
     pub(super) fn readiness(&self, kernel: &Kernel) -> Readiness {
         match lock(&self.inner.registry).kernels.get(kernel.label()) {

@@ -20,9 +20,17 @@ impl Prepared {
         let mut profile = Profile::default();
         // The pair of the whole run is not written then.
         let whole = self.timestamps.take();
-        let outputs = self.transfer(feeds, control, |p, watch| p.submit_groups(watch, &mut profile));
+        let outputs = self.profiled(feeds, &Watch { control, started: Instant::now() }, &mut profile);
+        self.unmap();
         self.timestamps = whole;
         Ok((outputs?, profile.0))
+    }
+
+    fn profiled(&mut self, feeds: &[Feed<'_>], watch: &Watch<'_>, profile: &mut Profile) -> Result<Outputs> {
+        self.begin(feeds, watch)?;
+        let (submission, mappings) = self.submit_groups(watch, profile)?;
+        self.shared.wait(Some(&submission), watch, || mappings.iter().all(Mapping::is_settled))?;
+        self.collect(&mappings, watch)
     }
 
     /// Submits all steps, with the readback alone at the end.
@@ -37,11 +45,13 @@ impl Prepared {
             wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 * pairs as u32 };
         // Without one, the wall clock has to do, and the profile says so.
         let make = || shared.create(("a query set", 0), || shared.device.create_query_set(&descriptor)).ok();
-        let queries = shared.timestamps.then(make).flatten();
+        // Timestamps that the self-test has not tried yet could be anything.
+        let tried = shared.tested.get().is_some() && shared.timestamps();
+        let queries = tried.then(make).flatten();
         let readback = self.leased(Role::Readback, status)?;
         let (mut next, mut done) = (0, 0);
         while next < self.steps.len() {
-            let mut encoder = shared.encoder();
+            let mut encoder = self.encoder()?;
             if next == 0 {
                 self.encode_poison(&mut encoder);
             }
@@ -60,7 +70,8 @@ impl Prepared {
             watch.control.report(done.min(self.total), self.total);
             watch.check()?;
         }
-        self.submit_counted(shared.encoder(), |prepared, encoder| prepared.encode_readback(encoder))
+        let encoder = self.encoder()?;
+        self.submit_counted(encoder, |prepared, encoder| prepared.encode_readback(encoder))
     }
 
     /// The pipeline of a step, `None` if it is no dispatch.

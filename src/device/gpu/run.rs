@@ -1,40 +1,59 @@
 //! Running a prepared recording: inputs up, steps in submissions of about 20 ms, results down, each step of it proved.
 
+use std::collections::VecDeque;
+use std::future::Future;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use futures::task::AtomicWaker;
 
 use super::Watch;
 use super::health::Health;
-use super::prepared::{MIN_WORK, Prepared, Step};
-use crate::device::io::{check_feed, check_feeds};
+use super::poller::Ticket;
+use super::prepared::{First, MIN_WORK, Prepared, Step};
+use crate::device::io::check_feeds;
 use crate::device::{Control, Feed, Outputs, SLICE, Timing};
 use crate::kernel::AnyTensor;
-use crate::recording::{Role, STATUS_BYTES, Staged, TIMESTAMPS_AT};
+use crate::recording::{ENCODED_AT, Role, STATUS_BYTES, TIMESTAMPS_AT};
 use crate::{Error, Result};
 
-/// How far a buffer mapping is.
+/// How far a buffer mapping, or a submission, is; its end wakes who waits for it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Mapping(Arc<AtomicU8>);
+pub(super) struct Mapping {
+    state: Arc<AtomicU8>,
+    waker: Arc<AtomicWaker>,
+}
 
 impl Mapping {
+    fn waking(waker: &Arc<AtomicWaker>) -> Self {
+        Self { waker: waker.clone(), ..Self::default() }
+    }
+
+    fn settle(&self, well: bool) {
+        self.state.store(if well { 1 } else { 2 }, Ordering::Release);
+        self.waker.wake();
+    }
+
     pub(super) fn callback(&self) -> impl FnOnce(std::result::Result<(), wgpu::BufferAsyncError>) + Send + 'static {
-        let state = self.0.clone();
-        move |result| state.store(if result.is_ok() { 1 } else { 2 }, Ordering::Release)
+        let mapping = self.clone();
+        move |result| mapping.settle(result.is_ok())
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.0.load(Ordering::Acquire) != 0
+        self.state.load(Ordering::Acquire) != 0
     }
 
     pub(super) fn check(&self, health: &Health) -> Result<()> {
         health.check()?;
-        if self.0.load(Ordering::Acquire) == 1 { Ok(()) } else { Err(health.lose("a buffer could not be mapped")) }
+        if self.state.load(Ordering::Acquire) == 1 { Ok(()) } else { Err(health.lose("a buffer could not be mapped")) }
     }
 }
 
-fn feed<'a>(feeds: &[Feed<'a>], tensor: AnyTensor) -> Option<&'a [u8]> {
+pub(super) fn feed<'a>(feeds: &[Feed<'a>], tensor: AnyTensor) -> Option<&'a [u8]> {
     feeds.iter().find(|f| f.tensor == tensor).map(|f| f.bytes)
 }
 
@@ -49,33 +68,205 @@ pub(super) fn stamp(status: &[u8], i: usize) -> u64 {
     u64::from(word(status, at)) | u64::from(word(status, at + 4)) << 32
 }
 
+/// A submission under way.
+#[derive(Debug)]
+struct Flying {
+    submission: wgpu::SubmissionIndex,
+    work: u64,
+    begun: Instant,
+    /// When this is settled, so are the mappings of the same submission.
+    done: Mapping,
+}
+
+/// A run that has been started.
+///
+/// As a future it goes on whenever it is polled, and is woken when there is something to do: by wgpu's callbacks, or
+/// within 100 ms of a loss, after which wgpu calls none. On a device of our own a thread polls wgpu while a future is
+/// pending; on a lent one the host does, unless it asked for the thread. [`wait`](Self::wait) polls by itself.
+///
+/// Dropped before its end it is given up: what was submitted runs to its end on the device, states are undefined, and
+/// the next run is right.
+#[derive(Debug)]
+pub struct Pending<'a> {
+    prepared: &'a mut Prepared,
+    waker: Arc<AtomicWaker>,
+    started: Instant,
+    /// The first step that is not submitted, and whether all are.
+    next: usize,
+    submitted: bool,
+    /// Two submissions at most.
+    flying: VecDeque<Flying>,
+    mappings: Vec<Mapping>,
+    /// Elementary operations that are done, and since when the device had nothing before the oldest submission.
+    done: u64,
+    free_since: Instant,
+    ended: bool,
+    /// A loss wakes it.
+    watched: bool,
+    ticket: Option<Ticket>,
+}
+
+impl Pending<'_> {
+    /// Waits for the results, for which it polls the device. The timeout counts from the start.
+    ///
+    /// # Errors
+    /// As [`crate::device::Prepared::run`].
+    pub fn wait(mut self, control: &Control<'_>) -> Result<Outputs> {
+        let watch = Watch { control, started: self.started };
+        loop {
+            if let Some(outputs) = self.advance(&watch)? {
+                return Ok(outputs);
+            }
+            if let Some(Flying { submission, done, .. }) = self.flying.front() {
+                self.prepared.shared.wait(Some(submission), &watch, || done.is_settled())?;
+            }
+        }
+    }
+
+    /// Does all that can be done without waiting; the outputs at the end.
+    fn advance(&mut self, watch: &Watch<'_>) -> Result<Option<Outputs>> {
+        if self.ended {
+            return Err(Error::invalid("future", "it has given its result already"));
+        }
+        let result = self.go_on(watch);
+        self.ended = !matches!(result, Ok(None));
+        result
+    }
+
+    fn go_on(&mut self, watch: &Watch<'_>) -> Result<Option<Outputs>> {
+        loop {
+            self.prepared.shared.health.check()?;
+            while !self.submitted && self.flying.len() < 2 {
+                watch.check()?;
+                self.submit()?;
+            }
+            let settled = self.flying.front().is_some_and(|flying| flying.done.is_settled());
+            let Some(flying) = settled.then(|| self.flying.pop_front()).flatten() else {
+                watch.check()?;
+                return Ok(None);
+            };
+            if self.submitted && self.flying.is_empty() {
+                return self.prepared.collect(&self.mappings, watch).map(Some);
+            }
+            self.prepared.adapt(flying.work, flying.begun.max(self.free_since).elapsed());
+            self.free_since = Instant::now();
+            self.done += flying.work;
+            watch.control.report(self.done.min(self.prepared.total), self.prepared.total);
+        }
+    }
+
+    /// Encodes and submits the next steps; the last submission maps the readback memory.
+    fn submit(&mut self) -> Result<()> {
+        let prepared = &mut *self.prepared;
+        let mut encoder = prepared.encoder()?;
+        if self.next == 0 {
+            prepared.encode_poison(&mut encoder);
+        }
+        let (end, work) = prepared.batch(self.next);
+        let dispatches = prepared.encode_steps(&mut encoder, self.next..end, None);
+        let last = end == prepared.steps.len();
+        let (begun, done) = (Instant::now(), Mapping::waking(&self.waker));
+        let (submission, mappings) = prepared.submit_counted(encoder, |prepared, encoder| {
+            let done = done.clone();
+            encoder.on_submitted_work_done(move || done.settle(true));
+            if last { prepared.encode_readback(encoder) } else { Vec::new() }
+        })?;
+        prepared.shared.count(|c| &c.dispatches, dispatches);
+        (self.next, self.submitted, self.mappings) = (end, last, mappings);
+        self.flying.push_back(Flying { submission, work, begun, done });
+        Ok(())
+    }
+}
+
+impl Future for Pending<'_> {
+    type Output = Result<Outputs>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.waker.register(context.waker());
+        let shared = this.prepared.shared.clone();
+        if !std::mem::replace(&mut this.watched, true) {
+            shared.health.watch(&this.waker);
+        }
+        let watch = Watch { control: &Control::default(), started: this.started };
+        let result = this.advance(&watch);
+        if let Ok(None) = result {
+            match &this.ticket {
+                Some(ticket) => ticket.nudge(),
+                None if shared.poll => match shared.poll_meanwhile() {
+                    Ok(ticket) => this.ticket = Some(ticket),
+                    Err(error) => return Poll::Ready(Err(error)),
+                },
+                None => {}
+            }
+            return Poll::Pending;
+        }
+        this.ticket = None;
+        Poll::Ready(result.and_then(|outputs| outputs.ok_or_else(|| Error::Internal("a run without an end".into()))))
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.prepared.unmap();
+    }
+}
+
 impl Prepared {
     /// Runs every command in order.
     ///
     /// # Errors
     /// As [`crate::device::Prepared::run`].
     pub fn run(&mut self, feeds: &[Feed<'_>], control: &Control<'_>) -> Result<Outputs> {
-        self.transfer(feeds, control, Self::submit)
+        self.start_at(feeds, &Watch { control, started: Instant::now() })?.wait(control)
     }
 
-    /// Inputs up, what `submit` does, which maps the readback memory at its end, and results down.
-    pub(super) fn transfer(
-        &mut self,
-        feeds: &[Feed<'_>],
-        control: &Control<'_>,
-        submit: impl FnOnce(&mut Self, &Watch<'_>) -> Result<(wgpu::SubmissionIndex, Vec<Mapping>)>,
-    ) -> Result<Outputs> {
-        let watch = Watch { control, started: Instant::now() };
+    /// As [`crate::device::Prepared::start`].
+    ///
+    /// # Errors
+    /// As [`crate::device::Prepared::run`].
+    pub fn start(&mut self, feeds: &[Feed<'_>]) -> Result<Pending<'_>> {
+        let started = Instant::now();
+        let mut pending = self.start_at(feeds, &Watch { control: &Control::default(), started })?;
+        pending.submit()?;
+        Ok(pending)
+    }
+
+    fn start_at(&mut self, feeds: &[Feed<'_>], watch: &Watch<'_>) -> Result<Pending<'_>> {
+        self.begin(feeds, watch)?;
+        Ok(Pending {
+            prepared: self,
+            waker: Arc::default(),
+            started: watch.started,
+            next: 0,
+            submitted: false,
+            flying: VecDeque::with_capacity(2),
+            mappings: Vec::new(),
+            done: 0,
+            free_since: watch.started,
+            ended: false,
+            watched: false,
+            ticket: None,
+        })
+    }
+
+    /// Inputs up.
+    pub(super) fn begin(&mut self, feeds: &[Feed<'_>], watch: &Watch<'_>) -> Result<()> {
         check_feeds(&self.recording, feeds)?;
         watch.check()?;
-        self.upload(feeds, &watch)?;
-        let result =
-            submit(self, &watch).and_then(|(submission, mappings)| self.collect(&submission, &mappings, &watch));
-        // After an error a mapping may be pending, or not even asked for: the scope takes wgpu's complaint about that.
-        let _ = self.shared.create(("an unmapping", 0), || {
-            self.readbacks.iter().for_each(|(slot, _)| self.buffers[*slot].1.unmap());
-        });
-        result
+        // A run that was forgotten rather than dropped has left it mapped.
+        self.unmap();
+        self.upload(feeds, watch)
+    }
+
+    /// Takes the readback memory back from a run that has ended, or was given up.
+    pub(super) fn unmap(&mut self) {
+        if std::mem::take(&mut self.mapped) {
+            // After an error a mapping may be pending, or not even asked for: the scope takes wgpu's complaint about that.
+            let _ = self.shared.create(("an unmapping", 0), || {
+                self.readbacks.iter().for_each(|(slot, _)| self.buffers[*slot].1.unmap());
+            });
+        }
     }
 
     fn upload(&self, feeds: &[Feed<'_>], watch: &Watch<'_>) -> Result<()> {
@@ -91,48 +282,16 @@ impl Prepared {
         Ok(())
     }
 
-    /// Encodes and submits all steps, two submissions in flight; the last one maps the readback memory.
-    fn submit(&mut self, watch: &Watch<'_>) -> Result<(wgpu::SubmissionIndex, Vec<Mapping>)> {
-        let total = self.total;
-        let mut flying: Option<(wgpu::SubmissionIndex, u64, Instant)> = None;
-        let (mut next, mut done, mut free_since) = (0, 0, watch.started);
-        loop {
-            let mut encoder = self.shared.encoder();
-            if next == 0 {
-                self.encode_poison(&mut encoder);
-            }
-            let (end, work) = self.batch(next);
-            let dispatches = self.encode_steps(&mut encoder, next..end, None);
-            let last = end == self.steps.len();
-            let begun = Instant::now();
-            let (submission, mappings) =
-                self.submit_counted(encoder, |p, e| if last { p.encode_readback(e) } else { Vec::new() })?;
-            self.shared.count(|c| &c.dispatches, dispatches);
-            next = end;
-            if let Some((before, work, begun)) = flying.take() {
-                self.shared.wait(Some(&before), watch, || true)?;
-                self.adapt(work, begun.max(free_since).elapsed());
-                free_since = Instant::now();
-                done += work;
-                watch.control.report(done.min(total), total);
-            }
-            if last {
-                return Ok((submission, mappings));
-            }
-            watch.check()?;
-            flying = Some((submission, work, begun));
-        }
-    }
-
     /// Submits what is encoded, the canary, and what `after` adds to it.
     pub(super) fn submit_counted<T>(
         &mut self,
         mut encoder: wgpu::CommandEncoder,
-        after: impl FnOnce(&Self, &mut wgpu::CommandEncoder) -> T,
+        after: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> T,
     ) -> Result<(wgpu::SubmissionIndex, T)> {
         self.encode_pass(&mut encoder, std::slice::from_ref(&self.canary), None);
         let added = after(self, &mut encoder);
         let submission = self.shared.submit(encoder)?;
+        self.carried(First::Written);
         self.submitted = self.submitted.wrapping_add(1);
         Ok((submission, added))
     }
@@ -140,11 +299,12 @@ impl Prepared {
     /// Proves by the status that every submission so far was carried out.
     pub(super) fn prove(&mut self, status: &[u8]) -> Result<()> {
         let (counted, expected) = (word(status, 0), self.submitted);
+        // The next run counts on from here.
+        self.submitted = counted;
+        self.prove_encoded(word(status, ENCODED_AT))?;
         if counted == expected {
             return Ok(());
         }
-        // The next run counts on from here.
-        self.submitted = counted;
         Err(Error::Corrupted { detail: format!("{counted} of {expected} submissions took effect") })
     }
 
@@ -189,6 +349,7 @@ impl Prepared {
         let first = self.steps.iter().position(is_dispatch);
         let last = self.steps.iter().rposition(is_dispatch);
         let buffer = |slot: usize| &self.buffers[slot].1;
+        let place = |slot: usize| self.places().at(slot);
         let mut dispatches = 0;
         let mut at = steps.start;
         while at < steps.end {
@@ -206,13 +367,18 @@ impl Prepared {
                 Step::Download(i) => {
                     let output = &self.plan.downloads[*i];
                     if let (None, Some(from)) = (host, self.plan.slot(output.tensor)) {
-                        encoder.copy_buffer_to_buffer(buffer(from), 0, buffer(output.slot), output.at, output.bytes);
+                        let (from, from_byte) = place(from);
+                        encoder.copy_buffer_to_buffer(from, from_byte, buffer(output.slot), output.at, output.bytes);
                     }
                 }
                 Step::Copy { from, from_byte, to, to_byte, bytes } => {
-                    encoder.copy_buffer_to_buffer(buffer(*from), *from_byte, buffer(*to), *to_byte, *bytes);
+                    let ((from, first), (to, first_to)) = (place(*from), place(*to));
+                    encoder.copy_buffer_to_buffer(from, first + from_byte, to, first_to + to_byte, *bytes);
                 }
-                Step::Clear { slot, bytes } => encoder.clear_buffer(buffer(*slot), 0, Some(*bytes)),
+                Step::Clear { slot, bytes } => {
+                    let (buffer, first) = place(*slot);
+                    encoder.clear_buffer(buffer, first, Some(*bytes));
+                }
                 Step::Dispatch { .. } => {
                     let end = (at..steps.end).find(|i| !is_dispatch(&self.steps[*i])).unwrap_or(steps.end);
                     let (begins, ends) = (first == Some(at), last == Some(end - 1));
@@ -254,7 +420,8 @@ impl Prepared {
     }
 
     /// The status goes to the head of the readback memory, which is mapped once the submission is done.
-    pub(super) fn encode_readback(&self, encoder: &mut wgpu::CommandEncoder) -> Vec<Mapping> {
+    pub(super) fn encode_readback(&mut self, encoder: &mut wgpu::CommandEncoder) -> Vec<Mapping> {
+        self.mapped = true;
         let status = &self.buffers[self.status].1;
         if let Some(timestamps) = &self.timestamps {
             encoder.resolve_query_set(timestamps, 0..2, status, TIMESTAMPS_AT);
@@ -270,15 +437,9 @@ impl Prepared {
         self.readbacks.iter().map(map).collect()
     }
 
-    /// Waits for the results, proves that the work was done, and copies them out.
-    fn collect(
-        &mut self,
-        submission: &wgpu::SubmissionIndex,
-        mappings: &[Mapping],
-        watch: &Watch<'_>,
-    ) -> Result<Outputs> {
+    /// Proves that the work was done, and copies the results out of the memory that has been mapped.
+    pub(super) fn collect(&mut self, mappings: &[Mapping], watch: &Watch<'_>) -> Result<Outputs> {
         let health = &self.shared.health;
-        self.shared.wait(Some(submission), watch, || mappings.iter().all(Mapping::is_settled))?;
         mappings.iter().try_for_each(|mapping| mapping.check(health))?;
         let view = |(slot, used): &(usize, u64)| match self.buffers[*slot].1.get_mapped_range(0..*used) {
             Ok(view) => Ok((*slot, view)),
@@ -289,7 +450,9 @@ impl Prepared {
         self.prove(status)?;
         let (begin, end) = (stamp(status, 0), stamp(status, 1));
         let timed = self.timestamps.is_some() && begin != 0 && end >= begin;
-        let device = timed.then(|| self.shared.between(begin, end));
+        // Where no self-test has found them wrong, they are held against the wall clock.
+        let plausible = |device: &Duration| !device.is_zero() && *device <= watch.started.elapsed();
+        let device = timed.then(|| self.shared.between(begin, end)).filter(plausible);
         let mut outputs = Outputs::default();
         for output in &self.plan.downloads {
             let view = views.iter().find(|(slot, _)| *slot == output.slot).map(|(_, view)| &view[output.at as usize..]);
@@ -299,24 +462,5 @@ impl Prepared {
         watch.control.report(self.total, self.total);
         outputs.timing = Timing { wall: watch.started.elapsed(), device };
         Ok(outputs)
-    }
-
-    /// Encodes every command into an encoder of the host application, which submits and waits as it likes.
-    ///
-    /// Inputs that are not fed keep what the host put into their [`buffer`](Self::buffer). Downloads are left out: the
-    /// host reads the tensors' buffers. A long recording is one submission here, so mind the watchdog. Feeds go through
-    /// a buffer made for this call; without feeds nothing is created. Keep `self` until the host has submitted.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for a foreign or wrongly sized input, `OutOfMemory`, `DeviceLost`.
-    pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed<'_>]) -> Result<()> {
-        feeds.iter().try_for_each(|f| check_feed(&self.recording, f))?;
-        self.shared.health.check()?;
-        let given = |input: &Staged| feed(feeds, input.tensor).map(|bytes| self.shared.filled(bytes)).transpose();
-        let inputs = self.plan.uploads.iter().map(given).collect::<Result<Vec<_>>>()?;
-        self.encode_poison(encoder);
-        let dispatches = self.encode_steps(encoder, 0..self.steps.len(), Some(&inputs));
-        self.shared.count(|c| &c.dispatches, dispatches);
-        Ok(())
     }
 }
