@@ -149,7 +149,11 @@ impl Gpu {
     /// # Errors
     /// `Unsupported` with every feature and limit that the device lacks and what it has instead.
     pub fn from_wgpu(parts: GpuParts, options: &DeviceOptions) -> Result<Self> {
-        Self::new(parts, None, Arc::default(), options)
+        let gpu = Self::new(parts, None, Arc::default(), options)?;
+        if options.specialise == Some(true) {
+            gpu.allow_specialised();
+        }
+        Ok(gpu)
     }
 
     /// Whether the host application owns the device.
@@ -301,6 +305,7 @@ impl Prepared {
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed<'_>]) -> Result<()> {
         feeds.iter().try_for_each(|f| check_feed(&self.recording, f))?;
         self.shared.health.check()?;
+        self.swap();
         let given = |input: &Staged| feed(feeds, input.tensor).map(|bytes| self.shared.filled(bytes)).transpose();
         let inputs = self.plan.uploads.iter().map(given).collect::<Result<Vec<_>>>()?;
         self.encode_first(encoder);

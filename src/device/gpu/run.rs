@@ -233,6 +233,7 @@ impl Prepared {
     }
 
     fn start_at(&mut self, feeds: &[Feed<'_>], watch: &Watch<'_>) -> Result<Pending<'_>> {
+        self.swap();
         self.begin(feeds, watch)?;
         Ok(Pending {
             prepared: self,
