@@ -9,6 +9,7 @@ mod list;
 mod options;
 mod pool;
 mod recover;
+mod sets;
 mod warmup;
 
 use std::future::Future;
@@ -25,7 +26,11 @@ pub use options::{Choice, DeviceOptions, parse_size};
 pub use pool::PoolStats;
 pub(crate) use pool::{Kind, Pool};
 pub use recover::{Loss, survive, survive_with};
-pub use warmup::{CacheReport, WarmupKernel, WarmupProgress, WarmupReport, WarmupStage};
+pub use sets::MemoryPlan;
+pub(crate) use sets::{Sets, room};
+pub use warmup::{
+    CacheReport, FirstUse, Warmup, WarmupKernel, WarmupProgress, WarmupReport, WarmupStage, WarmupState, WarmupStatus,
+};
 
 use crate::kernel::{Elem, Tensor};
 use crate::recording::{Capabilities, Recording};
@@ -134,6 +139,14 @@ impl Device {
         }
     }
 
+    /// Waits until every specialised kernel that is asked for is proved or refused; what is proved is used from the next
+    /// run on. For benchmarks; the native path has none.
+    pub fn settle(&self) {
+        if let Self::Gpu(d) = self {
+            d.settle();
+        }
+    }
+
     /// Counters since the device was opened.
     pub fn stats(&self) -> Stats {
         match self {
@@ -231,6 +244,14 @@ impl Prepared {
         }
     }
 
+    /// Asks for the specialised kernels of this recording, waits until each is proved or refused, and takes the proved
+    /// ones. Without it the second run asks for them, and a later one takes them. The native path has none.
+    pub fn settle(&mut self) {
+        if let Self::Gpu(p) = self {
+            p.settle();
+        }
+    }
+
     /// The bytes it holds on the device, as planned.
     pub fn peak_bytes(&self) -> u64 {
         match self {
@@ -293,6 +314,37 @@ pub struct Stats {
     pub submissions: u64,
     /// Buffers and bytes.
     pub memory: PoolStats,
+    /// Kernels with parameters as constants; nothing of them is in the other counters.
+    pub specialised: Specialised,
+    /// What the driver's allocator says; `None` on the native path, on a device that is lent, and on backends without one.
+    pub allocator: Option<AllocatorStats>,
+}
+
+/// How far the specialised kernels of a device are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Specialised {
+    /// Waiting until nobody waits for a kernel.
+    pub queued: usize,
+    /// Being compiled or proved.
+    pub compiling: usize,
+    /// Gave the same bits as the generic kernel.
+    pub proved: usize,
+    /// Of the proved ones, those that some recording runs with.
+    pub swapped: usize,
+    /// Did not, or could not be tried; the generic kernel stays.
+    pub refused: usize,
+}
+
+/// What the allocator under wgpu has given out, beside what the pool has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct AllocatorStats {
+    /// Bytes of all live buffers, those that wgpu keeps for itself among them.
+    pub allocated_bytes: u64,
+    /// The most of that at any reading: one is taken whenever a recording has its memory, and with every
+    /// [`Device::stats`].
+    pub peak_bytes: u64,
+    /// What was there before the first recording: wgpu's own.
+    pub own_bytes: u64,
 }
 
 /// How long a slice of work may keep the device before cancellation and progress are looked at.
