@@ -210,15 +210,20 @@ fn roofline(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> 
             Anchor::Middle,
         );
         canvas.text_upward("rate (GFLOP/s)", [at[0] - 70.0, at[1] + high / 2.0], LABEL);
+        let mut taken: Vec<Taken> = Vec::new();
         if let (Some(bandwidth), Some(peak)) = (device.about.bandwidth, device.about.arithmetic) {
             let knee = (peak / bandwidth).clamp(x.0, x.1);
             let roof = [x.0, knee, x.1].map(|x| [x, (x * bandwidth).min(peak)]);
             axes.curve(&mut canvas, &roof, INK, 2.0);
+            for i in 0..=200 {
+                let at = x.0 * (x.1 / x.0).powf(f64::from(i) / 200.0);
+                let [px, py] = axes.at(at, (at * bandwidth).min(peak));
+                taken.push([px - 2.0, py - 2.0, 4.0, 4.0]);
+            }
             let text = format!("{} GB/s, {} GFLOP/s", three(bandwidth), three(peak));
             canvas.text(&text, [at[0] + width, at[1] - 14.0], TICK, SOFT_INK, Anchor::End);
         }
         let found: Vec<&Point> = largest(device, timed).into_iter().filter(|p| usable(&p)).collect();
-        let mut taken: Vec<Taken> = Vec::new();
         for p in &found {
             let [px, py] = axes.at(intensity(p), rate(p));
             dot(&mut canvas, [px, py], device.colour);
