@@ -4,12 +4,14 @@
 //! use rayon's current pool for their threads and must not depend on its size in what they compute.
 
 mod binary;
+mod binary_wide;
 mod canary;
 mod coincident_peak;
 mod complex_abs;
 mod complex_binary;
 mod complex_scale;
 mod conv1d;
+mod conv1d_wide;
 mod copy2d;
 mod csr_carry;
 mod csr_matmul;
@@ -24,6 +26,7 @@ mod fft_peak;
 mod fft_real;
 mod fill;
 mod gemm;
+mod gemm_wide;
 mod iaf_cond_exp;
 mod iaf_psc_delta;
 mod iaf_psc_exp;
@@ -46,6 +49,7 @@ mod poisson_drive;
 mod poisson_source;
 mod probe;
 mod reduce;
+mod reduce_wide;
 mod rows;
 mod scan;
 mod scan_add;
@@ -64,6 +68,7 @@ mod tile;
 mod transpose;
 mod triggers;
 mod unary;
+mod unary_wide;
 mod vector;
 mod weighted_power;
 mod welch_average;

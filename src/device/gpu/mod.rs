@@ -207,6 +207,7 @@ impl Gpu {
         let budget = options.memory_budget.unwrap_or(budget);
         let capabilities = Capabilities {
             native: false,
+            software: adapter::is_software(&info),
             max_tensor_bytes: largest,
             max_loop: MAX_LOOP,
             budget_bytes: budget,
