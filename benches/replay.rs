@@ -1,100 +1,17 @@
 //! What the executor costs: 1,000 small dispatches replayed, beside a hand-written wgpu loop over the same kernel with
 //! prepared pipelines and bind groups. Both in turn, medians of the pairs; on every adapter.
 //!
-//! The loop has a bind group and a buffer of parameters for each dispatch, the executor a bind group for each dispatch
-//! and one buffer with all parameters.
-//!
 //! On the native path: what a command costs, and from how much work on a second thread pays.
+
+mod by_hand;
 
 use std::time::{Duration, Instant};
 
+use by_hand::{ByHand, DISPATCHES, WORDS};
 use rayon::prelude::*;
 use spikewave::device::{Choice, Control, Cpu, Device, DeviceOptions, gpu};
+use spikewave::ops;
 use spikewave::recording::Recording;
-use spikewave::{kernel, ops, wgpu};
-
-const DISPATCHES: usize = 1000;
-const TENSORS: usize = 10;
-const WORDS: usize = 1024;
-
-/// The same work as a programmer would write it for this case only.
-struct ByHand {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
-    pipeline: wgpu::ComputePipeline,
-    bind_groups: Vec<wgpu::BindGroup>,
-    tensors: Vec<wgpu::Buffer>,
-    readback: wgpu::Buffer,
-}
-
-impl ByHand {
-    fn new(adapter: &wgpu::Adapter) -> Self {
-        let descriptor = wgpu::DeviceDescriptor::default();
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("the adapter opens");
-        let kernel = &kernel::fill::KERNEL;
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: None,
-            source: wgpu::ShaderSource::Wgsl(kernel.wgsl.into()),
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: None,
-            layout: None,
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
-        let buffer = |size, usage| {
-            device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
-        };
-        use wgpu::BufferUsages as U;
-        let bytes = 4 * WORDS as u64;
-        let tensors: Vec<_> = (0..TENSORS).map(|_| buffer(bytes, U::STORAGE | U::COPY_SRC)).collect();
-        let readback = buffer(bytes, U::MAP_READ | U::COPY_DST);
-        let layout = pipeline.get_bind_group_layout(0);
-        let bind_groups = (0..DISPATCHES).map(|i| {
-            let params = buffer(64, U::UNIFORM | U::COPY_DST);
-            let words = [0, 1, 1, 0, WORDS as u32, i as u32];
-            queue.write_buffer(&params, 0, bytemuck::cast_slice(&words));
-            device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: None,
-                layout: &layout,
-                entries: &[
-                    wgpu::BindGroupEntry { binding: 0, resource: params.as_entire_binding() },
-                    wgpu::BindGroupEntry { binding: 1, resource: tensors[i % TENSORS].as_entire_binding() },
-                ],
-            })
-        });
-        let bind_groups = bind_groups.collect();
-        Self { bind_groups, pipeline, tensors, readback, device, queue }
-    }
-
-    fn run(&self) -> u32 {
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            pass.set_pipeline(&self.pipeline);
-            for bind_group in &self.bind_groups {
-                pass.set_bind_group(0, bind_group, &[]);
-                pass.dispatch_workgroups(1, 1, 1);
-            }
-        }
-        encoder.copy_buffer_to_buffer(&self.tensors[TENSORS - 1], 0, &self.readback, 0, 4 * WORDS as u64);
-        self.queue.submit([encoder.finish()]);
-        self.readback.map_async(wgpu::MapMode::Read, .., |r| r.expect("the mapping succeeds"));
-        self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device works");
-        let value = {
-            let view = self.readback.get_mapped_range(..).expect("it is mapped");
-            let words: Vec<u32> = bytemuck::cast_slice(&view).to_vec();
-            words[WORDS - 1]
-        };
-        self.readback.unmap();
-        value
-    }
-}
 
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
@@ -163,12 +80,7 @@ fn main() {
     // `cargo bench` says so; a test run takes a few rounds only.
     let rounds = if std::env::args().any(|a| a == "--bench") { 101 } else { 5 };
     native(rounds);
-    let backends = wgpu::Backends::PRIMARY;
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends,
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    });
-    let adapters = pollster::block_on(instance.enumerate_adapters(backends));
+    let adapters = by_hand::adapters();
     if adapters.is_empty() {
         println!("replay: no adapter; nothing measured");
     }
@@ -176,13 +88,7 @@ fn main() {
         let by_hand = ByHand::new(adapter);
         let options = DeviceOptions::new(Choice::Named(report.choose_by()));
         let device = Device::open(&options).expect("the adapter opens");
-        let mut rec = device.recording("replay");
-        let tensors: Vec<_> =
-            (0..TENSORS).map(|i| rec.state(format!("t{i}"), &[0u32; WORDS]).expect("a small tensor")).collect();
-        for i in 0..DISPATCHES {
-            ops::fill(&mut rec, tensors[i % TENSORS], i as u32).expect("a valid op");
-        }
-        rec.download(tensors[TENSORS - 1]).expect("it is written");
+        let (rec, last) = by_hand::recording(device.capabilities());
         let mut prepared = device.prepare(&rec).expect("it fits");
         let mut times = (Vec::new(), Vec::new());
         for _ in 0..rounds + 3 {
@@ -192,7 +98,7 @@ fn main() {
             let begun = Instant::now();
             let out = prepared.run(&[], &Control::default()).expect("it runs");
             times.1.push(begun.elapsed());
-            assert_eq!(out.get(tensors[TENSORS - 1]).expect("it is downloaded")[WORDS - 1], DISPATCHES as u32 - 1);
+            assert_eq!(out.get(last).expect("it is downloaded")[WORDS - 1], DISPATCHES as u32 - 1);
         }
         let ratios: Vec<f64> = times.0[3..].iter().zip(&times.1[3..]).map(|(a, b)| b.div_duration_f64(*a)).collect();
         let (by_hand, replayed) = (median(times.0.split_off(3)), median(times.1.split_off(3)));

@@ -29,6 +29,7 @@
 //! - [`decode`]: clusterless decoding of position from unsorted spikes.
 //! - [`gw`]: gravitational waves, from strain files to the search and the spiking detector.
 //! - [`network`]: spiking networks.
+//! - [`sweep`]: every kernel on every adapter, how fast and whether right.
 //! - [`kernel`]: the contracts that the build step reflects from the shaders.
 //!
 //! Spikes and integers are the same on every device, bit for bit. Floats repeat on one device, whatever its threads, and
@@ -49,6 +50,7 @@ pub mod ops;
 mod plot;
 pub mod random;
 pub mod recording;
+pub mod sweep;
 
 pub use device::{Device, DeviceOptions};
 pub use error::{Error, Result};

@@ -1,68 +1,125 @@
 //! Lost devices and failed allocations, injected by a Vulkan layer below wgpu.
 //!
-//! The layer is not part of this crate: `scripts/lanes` builds it where its source is at hand. Without it the test says
-//! so and passes.
+//! The layer is not part of this crate: `scripts/lanes` builds it where its source is at hand. Without it the tests say
+//! so and pass. It counts what the first device of a process does, and spares the ones after it. The loader drops it,
+//! and what it remembers, with the last instance, so that one process goes through many faults.
+//! Kernels: fill, selftest_loop, selftest_grid, selftest_group, canary.
 
 mod common;
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use spikewave::device::{Choice, Control, Device, DeviceOptions};
-use spikewave::kernel::Tensor;
+use spikewave::device::{Choice, Control, Device, DeviceOptions, Prepared, Readiness, gpu, survive_with};
+use spikewave::kernel::{self, Tensor};
 use spikewave::recording::Recording;
-use spikewave::{Error, ops, wgpu};
+use spikewave::{Error, Result, ops, wgpu};
 
 const N: usize = 300_000;
+
+/// No call takes longer than the same without a fault, and this.
+const HANG: Duration = Duration::from_secs(1);
+
+/// From a loss to the end of the futures that wait.
+const WAKE: Duration = Duration::from_millis(100);
+
+/// The variables that the layer reads.
+const VARIABLES: [&str; 3] = ["LOST_AFTER", "LOST_ON_WAIT", "OOM_AFTER"];
 
 fn layer() -> Option<PathBuf> {
     let given = std::env::var_os("SPIKEWAVE_FAULT_LAYER").map(PathBuf::from);
     let folder = given.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/target/lanes/fault").into());
-    folder.join("libVkLayer_lost.so").exists().then_some(folder)
-}
-
-/// The child's test runs in a process of its own, under the layer with one fault set.
-fn child(layer: &PathBuf, fault: &str, n: u32) -> String {
-    let out = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "under_the_layer", "--ignored", "--nocapture"])
-        .env("VK_LAYER_PATH", layer)
-        .env("VK_INSTANCE_LAYERS", "VK_LAYER_TEST_lost")
-        .env(fault, n.to_string())
-        .output()
-        .unwrap();
-    let (text, noise) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert!(out.status.success(), "{fault}={n}: {text}\n{noise}");
-    assert!(!noise.contains("panicked"), "{fault}={n} printed a panic: {noise}");
-    let outcome = text.lines().find_map(|l| l.split_once("outcome: ").map(|(_, o)| o.to_owned()));
-    outcome.unwrap_or_else(|| panic!("{fault}={n} did not end: {text}\n{noise}"))
-}
-
-#[test]
-fn faults_become_errors_and_the_next_device_works() {
-    let Some(layer) = layer() else {
+    let found = folder.join("libVkLayer_lost.so").exists().then_some(folder);
+    if found.is_none() {
         eprintln!("the fault layer is absent (scripts/lanes builds it): device loss is not tested");
-        return;
-    };
-    if common::skipped() {
-        return;
     }
-    // The layer calls a device lost while the software driver still works on what it was given, which then must not be
-    // freed; so waits fail only in runs, which are short and after which the child lingers. The allocator takes few
-    // large blocks, none of them in a run.
-    for (fault, range, expected, places) in [
-        ("LOST_AFTER", 0..14, "device lost", &["open", "prepare", "run", "write", "read"][..]),
-        ("LOST_ON_WAIT", 4..14, "device lost", &["run", "write", "read"]),
-        ("OOM_AFTER", 1..7, "out of memory", &["open", "prepare"]),
-    ] {
-        let outcomes: Vec<String> = range.map(|n| child(&layer, fault, n)).collect();
-        eprintln!("{fault}: {outcomes:?}");
-        for place in places {
-            let seen = outcomes.iter().any(|o| o == &format!("{expected} in {place}"));
-            assert!(seen, "{fault} never came up in {place}: {outcomes:?}");
+    found.filter(|_| !common::skipped())
+}
+
+fn under(command: &mut Command, layer: &Path) -> Output {
+    command.env("VK_LAYER_PATH", layer).env("VK_INSTANCE_LAYERS", "VK_LAYER_TEST_lost");
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// The faults' outcomes, each `KIND=N PLACE: OUTCOME`, from children that go through some of them each, two at a time.
+fn outcomes(layer: &Path, test: &str, faults: &[(&str, std::ops::RangeInclusive<u32>)]) -> Vec<String> {
+    let all: Vec<String> =
+        faults.iter().flat_map(|(k, range)| range.clone().map(move |n| format!("{k}={n}"))).collect();
+    let adapters: Vec<String> =
+        common::adapters().into_iter().filter(|a| a.backend == "vulkan").map(|a| a.choose_by()).collect();
+    assert!(!adapters.is_empty(), "the layer works with Vulkan only");
+    let found = Mutex::new(Vec::new());
+    for adapter in &adapters {
+        let work = |part: Vec<&str>| {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
+            child.env("FAULTS", part.join(" ")).env("FAULTY_ADAPTER", adapter);
+            let out = under(&mut child, layer);
+            let (text, noise) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+            assert!(out.status.success(), "{:?} on {adapter}: {text}\n{noise}", out.status);
+            assert!(!noise.contains("panicked"), "{adapter} printed a panic: {text}\n{noise}");
+            let lines: Vec<String> =
+                text.lines().filter_map(|l| Some(l.split_once("outcome of ")?.1.to_owned())).collect();
+            assert!(lines.len() >= part.len(), "{part:?} on {adapter} did not end: {text}\n{noise}");
+            found.lock().unwrap().extend(lines);
+        };
+        std::thread::scope(|scope| {
+            for turn in 0..2 {
+                let part = all.iter().skip(turn).step_by(2).map(String::as_str).collect();
+                scope.spawn(|| work(part));
+            }
+        });
+    }
+    let found = found.into_inner().unwrap();
+    eprintln!("{found:#?}");
+    found
+}
+
+/// In the child: each of its faults, on a device that is the layer's first.
+fn each_fault(mut go: impl FnMut(&DeviceOptions) -> Vec<String>) {
+    let adapter = std::env::var("FAULTY_ADAPTER").unwrap();
+    let options = DeviceOptions { cache_dir: common::cache_dir(), ..DeviceOptions::new(Choice::Named(adapter)) };
+    for fault in std::env::var("FAULTS").unwrap().split_whitespace() {
+        let (variable, n) = fault.split_once('=').unwrap();
+        // SAFETY: the child runs this one test, and the threads of the last fault have ended with its device.
+        unsafe {
+            VARIABLES.iter().for_each(|v| std::env::remove_var(v));
+            std::env::set_var(variable, n);
         }
-        assert!(outcomes.iter().all(|o| o.starts_with(expected) || o == "right"), "{fault}: {outcomes:?}");
+        // As long as there is an instance, the layer stays.
+        let _instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::VULKAN,
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        for outcome in go(&options) {
+            println!("outcome of {fault} {outcome}");
+        }
     }
 }
+
+/// How long a call may take; filled in by the same call without a fault.
+#[derive(Default)]
+struct Clock(Vec<(&'static str, Duration)>);
+
+impl Clock {
+    /// Calls, and fails the test if it took much longer than ever before.
+    fn time<T>(&mut self, place: &'static str, call: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failure> {
+        let started = Instant::now();
+        let result = call();
+        let took = started.elapsed();
+        let known = self.0.iter().filter(|(p, _)| *p == place).map(|(_, t)| *t).max();
+        if let Some(normal) = known {
+            assert!(took < normal * 3 + HANG, "{place} took {took:?}, without a fault {normal:?}");
+        } else if result.is_ok() {
+            self.0.push((place, took));
+        }
+        result.map_err(|error| (place, error))
+    }
+}
+
+type Failure = (&'static str, Error);
 
 /// The recording, its input, its result and its state.
 fn recording(device: &Device) -> (Recording, [Tensor<f32>; 3]) {
@@ -81,57 +138,288 @@ fn check(y: &[f32], value: f32) {
     assert!(y[..N / 2].iter().all(|v| *v == value) && y[N / 2..].iter().all(|v| *v == 2.0), "stale bytes");
 }
 
+/// The layer calls a device lost while the software driver still works on what it was given, which then must not be
+/// freed.
+fn linger() {
+    std::thread::sleep(Duration::from_millis(50));
+}
+
 /// Where the first error came up and what it was, after everything that was returned has been checked.
-fn attempt(options: &DeviceOptions) -> Result<(), (&'static str, Error)> {
-    let device = Device::open(options).map_err(|e| ("open", e))?;
+fn attempt(options: &DeviceOptions, clock: &mut Clock) -> std::result::Result<(), Failure> {
+    let device = clock.time("open", || Device::open(options))?;
     let (rec, [x, y, kept]) = recording(&device);
-    let mut prepared = device.prepare(&rec).map_err(|e| ("prepare", e))?;
+    let mut prepared = clock.time("prepare", || device.prepare(&rec))?;
     for round in 0..6 {
         let value = round as f32;
         let given = vec![value; N];
         let mut step = || {
-            let out = prepared.run(&[x.feed(&given)], &Control::default()).map_err(|e| ("run", e))?;
+            let out = clock.time("run", || prepared.run(&[x.feed(&given)], &Control::default()))?;
             check(out.get(y).unwrap(), value);
-            check(&prepared.read(kept).map_err(|e| ("read", e))?, value);
-            prepared.write(kept, &given).map_err(|e| ("write", e))?;
-            let written = prepared.read(kept).map_err(|e| ("read", e))?;
+            check(&clock.time("read", || prepared.read(kept))?, value);
+            clock.time("write", || prepared.write(kept, &given))?;
+            let written = clock.time("read", || prepared.read(kept))?;
             assert!(written.iter().all(|v| *v == value), "stale bytes");
             Ok(())
         };
-        match step() {
-            Ok(()) => {}
-            Err((place, error)) => {
-                if matches!(error, Error::DeviceLost { .. }) {
-                    let again = prepared.run(&[x.feed(&given)], &Control::default());
-                    assert!(matches!(again, Err(Error::DeviceLost { .. })), "a lost device stays lost: {again:?}");
-                    assert!(matches!(prepared.read(kept), Err(Error::DeviceLost { .. })));
-                    assert!(matches!(device.prepare(&rec), Err(Error::DeviceLost { .. })));
-                }
-                std::thread::sleep(std::time::Duration::from_millis(50));
-                return Err((place, error));
+        if let Err((place, error)) = step() {
+            if matches!(error, Error::DeviceLost { .. }) {
+                let again = prepared.run(&[x.feed(&given)], &Control::default());
+                assert!(matches!(again, Err(Error::DeviceLost { .. })), "a lost device stays lost: {again:?}");
+                assert!(matches!(prepared.start(&[x.feed(&given)]), Err(Error::DeviceLost { .. })));
+                assert!(matches!(prepared.read(kept), Err(Error::DeviceLost { .. })));
+                assert!(matches!(device.prepare(&rec), Err(Error::DeviceLost { .. })));
             }
+            linger();
+            return Err((place, error));
         }
     }
     Ok(())
 }
 
-#[test]
-#[ignore = "runs in a process of its own, started by the test above"]
-fn under_the_layer() {
-    // The loader drops a layer, and what it remembers, with the last instance.
-    let _instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends: wgpu::Backends::VULKAN,
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    });
-    let name = common::adapters().into_iter().next().expect("an adapter").choose_by();
-    let options = DeviceOptions { cache_dir: common::cache_dir(), ..DeviceOptions::new(Choice::Named(name)) };
-    let outcome = match attempt(&options) {
+fn told(result: std::result::Result<(), Failure>) -> String {
+    match result {
         Ok(()) => "right".to_owned(),
         Err((place, Error::DeviceLost { .. })) => format!("device lost in {place}"),
         Err((place, Error::OutOfMemory { .. })) => format!("out of memory in {place}"),
         Err((place, error)) => format!("{error} in {place}"),
+    }
+}
+
+#[test]
+fn faults_become_errors_and_the_next_device_works() {
+    let Some(layer) = layer() else { return };
+    // Waits fail only in runs, which are short, and after which the child lingers.
+    let faults = [("LOST_AFTER", 0..=20), ("LOST_ON_WAIT", 4..=20), ("OOM_AFTER", 1..=6)];
+    let found = outcomes(&layer, "calls_under_the_layer", &faults);
+    for (kind, expected, places) in [
+        ("LOST_AFTER", "device lost", &["open", "prepare", "run", "write", "read"][..]),
+        ("LOST_ON_WAIT", "device lost", &["run", "write", "read"]),
+        ("OOM_AFTER", "out of memory", &["open"]),
+    ] {
+        let of_kind: Vec<&str> =
+            found.iter().filter(|o| o.starts_with(kind)).filter_map(|o| Some(o.split_once(": ")?.1)).collect();
+        for place in places {
+            let wanted = format!("{expected} in {place}");
+            assert!(of_kind.contains(&wanted.as_str()), "{kind} never came up in {place}: {of_kind:?}");
+        }
+        assert!(of_kind.iter().all(|o| o.starts_with(expected) || *o == "right"), "{kind}: {of_kind:?}");
+    }
+    let right = |kind: &str| found.iter().filter(|o| o.starts_with(kind) && o.ends_with(": right")).count();
+    assert_eq!(right("LOST"), 0, "a job of 20 submissions cannot outlive the loss of one");
+}
+
+#[test]
+#[ignore = "runs in a process of its own, started by the test above"]
+fn calls_under_the_layer() {
+    let mut clock = Clock::default();
+    each_fault(|options| {
+        let outcome = told(attempt(options, &mut clock));
+        // The layer spares the second device.
+        attempt(options, &mut clock).expect("a new device works");
+        vec![format!("in calls: {outcome}")]
+    });
+}
+
+#[test]
+fn futures_wake_at_a_loss_and_jobs_survive_it() {
+    let Some(layer) = layer() else { return };
+    let found = outcomes(&layer, "jobs_under_the_layer", &[("LOST_AFTER", 1..=20), ("LOST_ON_WAIT", 4..=20)]);
+    for kind in ["LOST_AFTER", "LOST_ON_WAIT"] {
+        let count = |end: &str| found.iter().filter(|o| o.starts_with(kind) && o.ends_with(end)).count();
+        assert!(count("future: device lost") > 5, "{kind} met few futures: {found:?}");
+        assert!(count("job: right in generation 1") > 5, "{kind} met few jobs: {found:?}");
+    }
+    assert!(found.iter().all(|o| o.ends_with("device lost") || o.contains("right in generation")), "{found:?}");
+}
+
+/// Known answers by futures, one after the other; how long one took in the end.
+fn futures(prepared: &mut Prepared, [x, y, _]: [Tensor<f32>; 3], rounds: usize) -> (Result<()>, Duration) {
+    let mut started = Instant::now();
+    for round in 0..rounds {
+        started = Instant::now();
+        let given = vec![round as f32; N];
+        let out = prepared.start(&[x.feed(&given)]).and_then(pollster::block_on);
+        match out {
+            Ok(out) => check(out.get(y).unwrap(), round as f32),
+            Err(error) => return (Err(error), started.elapsed()),
+        }
+    }
+    (Ok(()), started.elapsed())
+}
+
+#[test]
+#[ignore = "runs in a process of its own, started by the test above"]
+fn jobs_under_the_layer() {
+    let mut normal = Duration::ZERO;
+    each_fault(|options| {
+        // A device that does not open is the concern of the calls.
+        let opened = Device::open(options);
+        let mut device = match opened {
+            Ok(device) => device,
+            Err(Error::DeviceLost { .. }) => return vec!["in open: device lost".into()],
+            Err(error) => panic!("{error}"),
+        };
+        let (mut losses, mut outcomes) = (0, Vec::new());
+        let result = survive_with(
+            &mut device,
+            |loss| {
+                losses += 1;
+                let line = loss.to_string();
+                assert!(line.contains("lost") && line.contains("open again"), "{line}");
+            },
+            |device| {
+                let (rec, tensors) = recording(device);
+                let mut prepared = device.prepare(&rec).inspect_err(|_| linger())?;
+                let (result, took) = futures(&mut prepared, tensors, 18);
+                match &result {
+                    Ok(()) => normal = normal.max(took),
+                    Err(Error::DeviceLost { .. }) => {
+                        // In the end: one submission, and the loss.
+                        assert!(took < normal * 3 + WAKE, "woken after {took:?}, normal is {normal:?}");
+                        outcomes.push("in a future: device lost".to_owned());
+                        linger();
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+                result
+            },
+        );
+        result.expect("the job is finished on the next device");
+        assert_eq!(device.generation(), losses, "each loss is one device");
+        let Device::Gpu(gpu) = &device else { panic!("a GPU was named") };
+        assert_eq!(gpu.readiness(&kernel::fill::KERNEL), Readiness::Ready, "kernels are there again");
+        outcomes.push(format!("in a job: right in generation {losses}"));
+        outcomes
+    });
+}
+
+#[test]
+fn failed_allocations_leave_an_engine_that_answers() {
+    let Some(layer) = layer() else { return };
+    let found = outcomes(&layer, "memory_under_the_layer", &[("OOM_AFTER", 1..=50)]);
+    let count = |end: &str| found.iter().filter(|o| o.ends_with(end)).count();
+    assert!(count("out of memory in prepare, answers") >= 40, "{found:?}");
+    assert!(
+        found.iter().all(|o| o.ends_with("out of memory in prepare, answers") || o.ends_with("in open")),
+        "{found:?}"
+    );
+}
+
+/// A host's device with small blocks, so that each large buffer is an allocation of its own.
+fn host(name: &str) -> std::result::Result<(wgpu::Device, wgpu::Queue), String> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::VULKAN,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::VULKAN));
+    let adapter = adapters.into_iter().find(|a| name.ends_with(&a.get_info().name)).unwrap();
+    let descriptor = wgpu::DeviceDescriptor {
+        required_features: gpu::optional_features(&adapter),
+        required_limits: gpu::required_limits(&adapter),
+        memory_hints: wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: 4 << 20..4 << 20 },
+        ..Default::default()
     };
-    println!("outcome: {outcome}");
-    // The layer spares the second device of a process.
-    attempt(&options).expect("a new device works");
+    pollster::block_on(adapter.request_device(&descriptor)).map_err(|e| e.to_string())
+}
+
+#[test]
+#[ignore = "runs in a process of its own, started by the test above"]
+fn memory_under_the_layer() {
+    let mut clock = Clock::default();
+    each_fault(|options| {
+        let Choice::Named(name) = &options.choice else { panic!("a name") };
+        let Ok((device, queue)) = host(name) else { return vec!["on the host: out of memory in open".into()] };
+        let device = match clock.time("open", || common::lend(&device, &queue, options)) {
+            Ok(gpu) => Device::Gpu(gpu),
+            Err((place, Error::OutOfMemory { .. })) => return vec![format!("in calls: out of memory in {place}")],
+            Err((place, error)) => panic!("{error} in {place}"),
+        };
+        let (rec, [x, y, _]) = recording(&device);
+        let given = vec![5.0; N];
+        let answer = |prepared: &mut Prepared, clock: &mut Clock| {
+            let out = clock.time("run", || prepared.run(&[x.feed(&given)], &Control::default()))?;
+            check(out.get(y).unwrap(), 5.0);
+            Ok::<_, Failure>(())
+        };
+        let mut known = match clock.time("prepare", || device.prepare(&rec)) {
+            Ok(known) => known,
+            Err((_, Error::OutOfMemory { .. })) => return vec!["before the job: out of memory in open".into()],
+            Err((place, error)) => panic!("{error} in {place}"),
+        };
+        answer(&mut known, &mut clock).expect("no memory is taken in a run");
+        let mut large = device.recording("large");
+        let z = large.scratch::<f32>("z", 6 << 18).unwrap();
+        ops::fill(&mut large, z, 1.0).unwrap();
+        let mut held = Vec::new();
+        let error = loop {
+            match clock.time("another", || device.prepare(&large)) {
+                Ok(more) => held.push(more),
+                Err((_, error)) => break error,
+            }
+            assert!(held.len() < 100, "the fault never came up");
+        };
+        assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+        answer(&mut known, &mut clock).expect("what was prepared before still runs");
+        held.iter_mut().for_each(|p| drop(p.run(&[], &Control::default()).expect("so do all others")));
+        let leased = device.stats().memory.leased_bytes;
+        drop(held);
+        answer(&mut known, &mut clock).unwrap();
+        assert!(device.stats().memory.leased_bytes <= leased, "memory is given back");
+        // What was given back serves the next, though the driver has nothing left.
+        if leased > device.stats().memory.leased_bytes {
+            let mut again = device.prepare(&large).expect("freed memory is used again");
+            again.run(&[], &Control::default()).unwrap();
+        }
+        vec!["in calls: out of memory in prepare, answers".into()]
+    });
+}
+
+/// The program under the layer says in one line what happened, and prints what it prints without.
+#[test]
+fn the_programs_jobs_survive_a_loss() {
+    let Some(layer) = layer() else { return };
+    let adapter = common::adapters().into_iter().find(|a| a.backend == "vulkan").unwrap().choose_by();
+    let folder = tempfile::tempdir().unwrap();
+    let job = |args: &[&str], fault: Option<&str>| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_spikewave"));
+        program.args(args).args(["--device", &adapter, "--json"]).env("XDG_CACHE_HOME", folder.path());
+        if let Some(n) = fault {
+            program.env("LOST_AFTER", n);
+        }
+        let out = under(&mut program, &layer);
+        let noise = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success() && !noise.contains("panicked"), "{args:?}: {noise}");
+        let result: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        (result, noise)
+    };
+    // With the submission that fails: in the warmup, and in the midst.
+    let jobs: [(&[&str], [&str; 2], &[&str]); 3] = [
+        (&["gw", "search", "--bank", "4"], ["3", "5"], &["detectors", "network_snr", "template"]),
+        (
+            &["decode", "--likelihood-only", "--chunk-bins", "100"],
+            ["4", "9"],
+            &["median_error_cm", "differences", "n_spikes"],
+        ),
+        (
+            &["simulate", "cuba", "--scale", "0.05", "--duration-s", "0.05"],
+            ["5", "12"],
+            &["spike_hash", "rates_hz", "synapses"],
+        ),
+    ];
+    std::thread::scope(|scope| {
+        for (args, faults, keys) in jobs {
+            scope.spawn(move || {
+                let (expected, noise) = job(args, None);
+                assert!(!noise.contains("was lost"), "{noise}");
+                for n in faults {
+                    let (found, noise) = job(args, Some(n));
+                    assert_eq!(noise.matches("was lost").count(), 1, "{args:?} at {n}: {noise}");
+                    for key in keys {
+                        assert!(!expected[key].is_null(), "{key}: {expected}");
+                        assert_eq!(found[key], expected[key], "{args:?} at {n}: {key}");
+                    }
+                }
+            });
+        }
+    });
 }

@@ -7,6 +7,7 @@ mod gw;
 mod gw_condition;
 mod gw_detect;
 mod simulate;
+mod sweep;
 mod warmup;
 
 use std::io::{IsTerminal, Write};
@@ -41,6 +42,8 @@ enum Command {
     Decode(Box<decode::Args>),
     /// Simulates a network of spiking neurons.
     Simulate(Box<simulate::Args>),
+    /// Runs every kernel on every adapter, checks and times it; or compares such sweeps.
+    Sweep(sweep::Args),
     /// Runs one benchmark on the inputs of a peer (see benches/peers/README.md).
     Bench(bench::Args),
 }
@@ -177,6 +180,7 @@ fn status(error: &Error) -> u8 {
 }
 
 pub fn main() -> ExitCode {
+    let mut code = 0;
     let result = match Cli::parse().command {
         Command::Devices(args) => devices::run(&args),
         Command::Warmup(args) => warmup::run(&args),
@@ -184,9 +188,10 @@ pub fn main() -> ExitCode {
         Command::Decode(args) => decode::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Sweep(args) => sweep::run(&args).map(|status| code = status),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(code),
         Err(error) => {
             say(&format!("spikewave: {error}"));
             ExitCode::from(status(&error))

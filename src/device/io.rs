@@ -152,10 +152,17 @@ impl Outputs {
     /// # Errors
     /// `InvalidArgument` if the recording does not download it.
     pub fn get<T: Elem>(&self, tensor: Tensor<T>) -> Result<&[T]> {
-        self.tensors
-            .iter()
-            .find(|(t, _, _)| *t == tensor.erase())
-            .map(|(_, bytes, memory)| bytemuck::cast_slice(&bytemuck::cast_slice::<_, u8>(memory)[..*bytes as usize]))
+        self.bytes(tensor.erase()).map(bytemuck::cast_slice)
+    }
+
+    /// The bytes of a downloaded tensor.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn bytes(&self, tensor: AnyTensor) -> Result<&[u8]> {
+        let found = self.tensors.iter().find(|(t, _, _)| *t == tensor);
+        found
+            .map(|(_, bytes, memory)| &bytemuck::cast_slice::<_, u8>(memory)[..*bytes as usize])
             .ok_or_else(|| Error::invalid("output", "the recording does not download this tensor"))
     }
 

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 pub use cpu::Cpu;
-pub use gpu::{Gpu, Readiness};
+pub use gpu::{Gpu, GpuParts, Readiness};
 pub(crate) use io::WALL_CLOCK;
 pub use io::{CancelToken, Control, Feed, KernelTime, Outputs, Timing};
 pub use list::{DeviceList, DeviceReport, list};
@@ -62,6 +62,29 @@ impl Device {
         Ok(Self::Cpu(cpu))
     }
 
+    /// A device that the host application owns and lends: see [`Gpu::from_wgpu`].
+    ///
+    /// # Errors
+    /// `Unsupported` with every feature and limit that it lacks.
+    pub fn from_wgpu(parts: GpuParts, options: &DeviceOptions) -> Result<Self> {
+        Gpu::from_wgpu(parts, options).map(Self::Gpu)
+    }
+
+    /// As [`gpu::required_features`].
+    pub fn required_features() -> wgpu::Features {
+        gpu::required_features()
+    }
+
+    /// As [`gpu::optional_features`].
+    pub fn optional_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+        gpu::optional_features(adapter)
+    }
+
+    /// As [`gpu::required_limits`].
+    pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+        gpu::required_limits(adapter)
+    }
+
     /// What ops may ask of it.
     pub fn capabilities(&self) -> &Capabilities {
         match self {
@@ -91,7 +114,8 @@ impl Device {
         Recording::new(label, self.capabilities())
     }
 
-    /// Plans, admits and makes ready: after this, a run allocates nothing on the device.
+    /// Plans, admits and makes ready: after this, a run allocates nothing on the device. A recording with tensors in the
+    /// host application's buffers goes to [`Gpu::prepare_with`].
     ///
     /// # Errors
     /// `OverBudget` with the numbers when the plan does not fit, `OutOfMemory` when the system has less than the budget.
@@ -138,6 +162,21 @@ impl Prepared {
         match self {
             Self::Cpu(p) => p.run(feeds, control),
             Self::Gpu(p) => p.run(feeds, control),
+        }
+    }
+
+    /// Encodes it into an encoder of the host application: see [`gpu::Prepared::encode`].
+    ///
+    /// # Errors
+    /// As there; `Unsupported` on the native executor.
+    pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed<'_>]) -> Result<()> {
+        match self {
+            Self::Gpu(p) => p.encode(encoder, feeds),
+            Self::Cpu(_) => Err(Error::Unsupported {
+                what: "encoding for a wgpu queue".into(),
+                need: "a recording that is prepared on a GPU".into(),
+                have: "the native path only".into(),
+            }),
         }
     }
 

@@ -19,7 +19,7 @@ impl std::fmt::Display for Loss<'_> {
             Error::DeviceLost { reason } => write!(f, "{name} was lost ({reason})"),
             other => write!(f, "{name}: {other}"),
         }?;
-        write!(f, "; it is open again, and the work on it starts over")
+        write!(f, "; it is open again, and what was unfinished on it starts over")
     }
 }
 

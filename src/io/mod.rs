@@ -6,6 +6,7 @@ pub mod hdf5;
 pub mod nir;
 pub mod npy;
 pub mod npz;
+pub(crate) mod ron_text;
 pub mod sonata;
 
 pub use atomic::{same_file, write_atomically, write_target};

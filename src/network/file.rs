@@ -2,19 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use ron::Options;
-use ron::error::{Error as Mistake, SpannedError};
-use ron::extensions::Extensions;
 use ron::ser::PrettyConfig;
 
 use super::{Network, Rule};
-use crate::io::write_atomically;
+use crate::io::{ron_text, write_atomically};
 use crate::{Error, Result};
-
-/// `Some(…)` and the inner pair of parentheses of `IafPscExp((…))` may be left out.
-fn options() -> Options {
-    Options::default().with_default_extension(Extensions::IMPLICIT_SOME | Extensions::UNWRAP_VARIANT_NEWTYPES)
-}
 
 impl Network {
     /// Reads a description. Paths in it that are relative are relative to the file.
@@ -24,7 +16,7 @@ impl Network {
     pub fn from_ron(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
-        let mut network = Self::parse(&text).map_err(|message| Error::file(path, message))?;
+        let mut network = ron_text::parse::<Self>(&text).map_err(|message| Error::file(path, message))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         network.move_files(|file| folder.join(file));
         Ok(network)
@@ -53,7 +45,7 @@ impl Network {
             return Err(error);
         }
         let pretty = PrettyConfig::new().compact_arrays(true).indentor("    ");
-        let text = options().to_string_pretty(&written, pretty);
+        let text = ron_text::options().to_string_pretty(&written, pretty);
         let text = text.map_err(|e| Error::file(path, format_args!("cannot be written ({e})")))?;
         write_atomically(path, |file| std::io::Write::write_all(file, (text + "\n").as_bytes()))
     }
@@ -65,45 +57,6 @@ impl Network {
                     *file = to(file);
                 }
             }
-        }
-    }
-
-    /// The network of a text, or what is wrong with it and where.
-    fn parse(text: &str) -> std::result::Result<Self, String> {
-        let options = options();
-        let mut reader = ron::de::Deserializer::from_str_with_options(text, &options).map_err(|e| located(&e, None))?;
-        let network = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            let place = error.path().to_string();
-            located(&reader.span_error(error.into_inner()), Some(place))
-        })?;
-        reader.end().map_err(|e| located(&reader.span_error(e), None))?;
-        Ok(network)
-    }
-}
-
-/// `line 3, column 7: populations[0].neuron: what is wrong`.
-fn located(error: &SpannedError, place: Option<String>) -> String {
-    let at = error.span.end;
-    let place =
-        place.filter(|place| place != ".").map_or(String::new(), |place| format!("{}: ", place.trim_end_matches(".?")));
-    format!("line {}, column {}: {place}{}", at.line, at.col, told(&error.code))
-}
-
-fn told(mistake: &Mistake) -> String {
-    match mistake {
-        Mistake::MissingStructField { field, .. } => format!("the field \"{field}\" is missing"),
-        Mistake::NoSuchStructField { expected, found, .. } => {
-            format!("there is no field \"{found}\"; the fields are {}", expected.join(", "))
-        }
-        Mistake::NoSuchEnumVariant { expected, found, .. } => format!("\"{found}\" is none of {}", expected.join(", ")),
-        Mistake::DuplicateStructField { field, .. } => format!("the field \"{field}\" is given twice"),
-        Mistake::InvalidValueForType { expected, found } => format!("{expected} is expected, not {found}"),
-        Mistake::Eof => "the file ends too early".into(),
-        Mistake::TrailingCharacters => "something follows behind the network".into(),
-        other => {
-            let text = other.to_string();
-            let mut letters = text.chars();
-            letters.next().map_or(String::new(), |first| first.to_lowercase().collect::<String>() + letters.as_str())
         }
     }
 }
@@ -224,7 +177,7 @@ mod tests {
                 &["line 3", "populations[0].neuron", "no field \"rat\""],
             ),
         ] {
-            let told = Network::parse(&text).unwrap_err();
+            let told = ron_text::parse::<Network>(&text).unwrap_err();
             if words.iter().any(|word| !told.contains(word)) {
                 wrong.push(format!("{text}: {words:?} are not all in: {told}"));
             }

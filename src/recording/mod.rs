@@ -8,8 +8,8 @@ mod plan;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub(crate) use plan::{PARAMS_STRIDE, STATUS_BYTES, Staged, TIMESTAMPS_AT};
-pub use plan::{Plan, Role, Slot, size_class};
+pub(crate) use plan::{ENCODED_AT, PARAMS_STRIDE, STATUS_BYTES, Staged, TIMESTAMPS_AT};
+pub use plan::{HostTensor, Plan, Role, Slot, size_class};
 
 use crate::kernel::{Access, AnyTensor, Dispatch, Elem, Tensor};
 use crate::memory::aligned_copy;
@@ -61,6 +61,8 @@ pub(crate) enum Content {
     State,
     /// Undefined until a command writes it.
     Scratch,
+    /// In a buffer that the host application brings.
+    Host,
 }
 
 /// Whole words in memory that the caller, the recording and devices share.
@@ -240,6 +242,13 @@ impl Recording {
     /// in use at the same time.
     pub fn scratch<T: Elem>(&mut self, name: impl Into<String>, len: usize) -> Result<Tensor<T>> {
         self.tensor(name, len, Content::Scratch, || Ok(None))
+    }
+
+    /// A tensor in a `wgpu::Buffer` that the host application brings when the recording is
+    /// [prepared](crate::device::Gpu::prepare_with): commands read and write it where it is. Only a GPU can run such a
+    /// recording.
+    pub fn host<T: Elem>(&mut self, name: impl Into<String>, len: usize) -> Result<Tensor<T>> {
+        self.tensor(name, len, Content::Host, || Ok(None))
     }
 
     /// A tensor of this recording.

@@ -1,7 +1,10 @@
 //! The byte plan of a recording: which tensor lives where and when.
 
-use super::{Command, Content, Recording};
-use crate::kernel::AnyTensor;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+
+use super::{Command, Content, Recording, TensorInfo};
+use crate::kernel::{Access, AnyTensor};
 
 /// What a piece of memory is for. Memory never moves between roles within a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,12 +83,32 @@ pub(crate) struct Staged {
     pub bytes: u64,
 }
 
+/// A tensor in a buffer that the host application brings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostTensor {
+    /// Its name.
+    pub name: String,
+    /// Bytes that the buffer must have from the tensor's offset on.
+    pub bytes: u64,
+    /// Some command writes it.
+    pub written: bool,
+    /// A copy or a download reads it, so the buffer needs `COPY_SRC`.
+    pub copied_from: bool,
+    /// A copy or a clear writes it, so the buffer needs `COPY_DST`.
+    pub copied_to: bool,
+}
+
 /// Every byte a recording needs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     /// The memory, in the order of first use.
     pub slots: Vec<Slot>,
-    /// The slot of each tensor, by tensor index; `None` for a tensor that no command uses.
+    /// Tensors in the host application's buffers, which are its own memory: no bytes of this plan.
+    pub hosts: Vec<HostTensor>,
+    /// Pairs of them that cannot be parts of one buffer, by index.
+    pub(crate) apart: Vec<(usize, usize)>,
+    /// The slot of each tensor, by tensor index; `None` for a tensor that no command uses. The host's tensors follow
+    /// the slots.
     pub(crate) slot_of: Vec<Option<usize>>,
     /// Where inputs and results pass through host-visible memory; empty on the native path.
     pub(crate) uploads: Vec<Staged>,
@@ -101,7 +124,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// All bytes.
+    /// All bytes, without those of the host application's buffers.
     pub fn peak_bytes(&self) -> u64 {
         self.slots.iter().map(|s| s.bytes).sum()
     }
@@ -140,11 +163,15 @@ pub fn size_class(bytes: u64) -> u64 {
 /// Bytes of a slice's parameters: the portable alignment of uniform offsets.
 pub(crate) const PARAMS_STRIDE: u64 = 256;
 
-/// The status slot is copied to the head of the first readback slot: the count of submissions, and the timestamps.
-pub(crate) const STATUS_BYTES: u64 = 512;
+/// The status slot is copied to the head of the first readback slot: the count of submissions, that of encodings, and
+/// the timestamps.
+pub(crate) const STATUS_BYTES: u64 = 768;
+
+/// Where the count of encodings is in it: bindings begin at multiples of 256 everywhere.
+pub(crate) const ENCODED_AT: u64 = 256;
 
 /// Where the timestamps are in it; query results are written at multiples of 256.
-pub(crate) const TIMESTAMPS_AT: u64 = 256;
+pub(crate) const TIMESTAMPS_AT: u64 = 512;
 
 /// Packs tensors into slots of at most `max` bytes, the first of which begins with `head` bytes for something else.
 fn pack(
@@ -211,8 +238,9 @@ pub(super) fn plan(recording: &Recording) -> Plan {
     let mut slot_of = vec![None; tensors.len()];
     let mut order: Vec<usize> = (0..tensors.len()).filter(|i| span[*i].is_some()).collect();
     order.sort_by_key(|i| span[*i]);
-    // Scratch slots with the command after which they are free.
-    let mut scratch: Vec<(usize, usize)> = Vec::new();
+    // Scratch slots in use with the command after which they are free, and the free ones by size.
+    let mut busy = BinaryHeap::<Reverse<(usize, usize)>>::new();
+    let mut free = BTreeSet::<(u64, usize)>::new();
     for i in order {
         let Some((first, last)) = span[i] else { continue };
         let need = size_class(tensors[i].bytes);
@@ -221,34 +249,34 @@ pub(super) fn plan(recording: &Recording) -> Plan {
             Content::Constant => Role::Constant,
             Content::State => Role::State,
             Content::Scratch => Role::Scratch,
+            Content::Host => continue,
         };
-        let free = (role == Role::Scratch)
-            .then(|| {
-                scratch
-                    .iter_mut()
-                    .filter(|(_, until)| *until < first)
-                    // The smallest that holds it; else the largest, which then grows: one larger slot is less than two.
-                    .min_by_key(|(slot, _)| {
-                        let have = slots[*slot].bytes;
-                        if have >= need { (0, have) } else { (1, u64::MAX - have) }
-                    })
-            })
-            .flatten();
-        let slot = match free {
-            Some((slot, until)) => {
-                *until = last;
-                slots[*slot].bytes = slots[*slot].bytes.max(need);
-                *slot
+        let mut reused = None;
+        if role == Role::Scratch {
+            while let Some(Reverse((until, slot))) = busy.peek().copied()
+                && until < first
+            {
+                busy.pop();
+                free.insert((slots[slot].bytes, slot));
+            }
+            // The smallest that holds it; else the largest, which then grows: one larger slot is less than two.
+            reused = free.range((need, 0)..).next().or(free.last()).copied();
+        }
+        let slot = match reused {
+            Some((bytes, slot)) => {
+                free.remove(&(bytes, slot));
+                slots[slot].bytes = bytes.max(need);
+                slot
             }
             None => {
                 let in_place = role == Role::Constant && recording.capabilities().native;
                 slots.push(Slot { role, bytes: if in_place { tensors[i].bytes } else { need }, in_place });
-                if role == Role::Scratch {
-                    scratch.push((slots.len() - 1, last));
-                }
                 slots.len() - 1
             }
         };
+        if role == Role::Scratch {
+            busy.push(Reverse((last, slot)));
+        }
         slot_of[i] = Some(slot);
     }
     let (mut uploads, mut downloads) = (Vec::new(), Vec::new());
@@ -263,16 +291,62 @@ pub(super) fn plan(recording: &Recording) -> Plan {
         };
         uploads = pack(&mut slots, Role::Upload, (0, max), staged(true));
         downloads = pack(&mut slots, Role::Readback, (STATUS_BYTES, max), staged(false));
-        // One more for the kernel that counts submissions.
-        slots.push(Slot::new(Role::Params, size_class((slices + 1) * PARAMS_STRIDE)));
+        // Two more for the kernel that counts submissions and encodings.
+        slots.push(Slot::new(Role::Params, size_class((slices + 2) * PARAMS_STRIDE)));
         slots.push(Slot::new(Role::Status, size_class(STATUS_BYTES)));
     }
+    let (hosts, apart) = hosts(recording, &span);
     let largest = tensors
         .iter()
         .zip(&slot_of)
         .filter(|(_, slot)| slot.is_some())
+        .max_by_key(|(t, _)| t.bytes)
         .map(|(t, _)| (t.name.clone(), t.bytes))
-        .max_by_key(|(_, bytes)| *bytes)
         .unwrap_or_default();
-    Plan { slots, slot_of, uploads, downloads, largest, input_bytes, output_bytes, dispatches }
+    for (i, (tensor, _)) in hosts.iter().enumerate() {
+        slot_of[*tensor] = Some(slots.len() + i);
+    }
+    let hosts = hosts.into_iter().map(|(_, host)| host).collect();
+    Plan { slots, hosts, apart, slot_of, uploads, downloads, largest, input_bytes, output_bytes, dispatches }
+}
+
+/// The host's tensors that commands use, by tensor index, and the pairs of them that cannot share a buffer: backends
+/// look at whole buffers, and allow in one dispatch either reads or writes of one, and no copy within one.
+fn hosts(recording: &Recording, span: &[Option<(usize, usize)>]) -> (Vec<(usize, HostTensor)>, Vec<(usize, usize)>) {
+    let used = |(i, info): &(usize, &TensorInfo)| info.content == Content::Host && span[*i].is_some();
+    let host = |(i, info): (usize, &TensorInfo)| {
+        (i, HostTensor { name: info.name.clone(), bytes: info.bytes, ..HostTensor::default() })
+    };
+    let mut hosts: Vec<_> = recording.tensors.iter().enumerate().filter(used).map(host).collect();
+    let at: HashMap<usize, usize> = hosts.iter().enumerate().map(|(at, (tensor, _))| (*tensor, at)).collect();
+    let find = |t: &AnyTensor| at.get(&t.at()).copied();
+    let mut apart = BTreeSet::new();
+    for command in &recording.commands {
+        match command {
+            _ if hosts.is_empty() => break,
+            Command::Upload(_) => {}
+            Command::Download(t) => find(t).into_iter().for_each(|i| hosts[i].1.copied_from = true),
+            Command::Clear(t) => find(t).into_iter().for_each(|i| {
+                hosts[i].1.copied_to = true;
+                hosts[i].1.written = true;
+            }),
+            Command::Copy { from, to, .. } => {
+                let (from, to) = (find(from), find(to));
+                from.into_iter().for_each(|i| hosts[i].1.copied_from = true);
+                to.into_iter().for_each(|i| {
+                    hosts[i].1.copied_to = true;
+                    hosts[i].1.written = true;
+                });
+                apart.extend(from.zip(to));
+            }
+            Command::Dispatch(d) => {
+                let args = || d.args.iter().zip(d.kernel.bindings).filter_map(|(t, b)| Some((find(t)?, b.access)));
+                for (i, _) in args().filter(|(_, access)| *access == Access::ReadWrite) {
+                    hosts[i].1.written = true;
+                    apart.extend(args().filter(|(_, access)| *access == Access::Read).map(|(j, _)| (i, j)));
+                }
+            }
+        }
+    }
+    (hosts, apart.into_iter().collect())
 }

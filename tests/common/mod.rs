@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub use data::{data, kde};
-use spikewave::device::gpu::{self, AdapterReport};
-use spikewave::device::{Choice, Device, DeviceOptions};
+use spikewave::device::gpu::{self, AdapterReport, GpuParts};
+use spikewave::device::{Choice, Device, DeviceOptions, Gpu};
+use spikewave::wgpu;
 
 /// What to do on a machine without an adapter.
 const INSTALL: &str = "no GPU and no Vulkan driver on this machine: install a software one \
@@ -25,12 +26,16 @@ pub fn skipped() -> bool {
     skipped
 }
 
-/// Every adapter; a machine without one fails the test, unless GPU tests are skipped.
+/// Every adapter of the native backends, or of the one that `WGPU_BACKEND` names; a machine without one fails the test,
+/// unless GPU tests are skipped.
 pub fn adapters() -> Vec<AdapterReport> {
     if skipped() {
         return Vec::new();
     }
-    let adapters = gpu::adapters();
+    let adapters = match std::env::var("WGPU_BACKEND") {
+        Err(_) => gpu::adapters(),
+        Ok(backend) => gpu::all_adapters().into_iter().filter(|a| a.backend == backend).collect(),
+    };
     assert!(!adapters.is_empty(), "{INSTALL}");
     adapters
 }
@@ -86,4 +91,9 @@ impl SplitMix {
     pub fn values(&mut self, n: usize, spread: f64) -> Vec<f32> {
         (0..n).map(|_| self.normal(spread) as f32).collect()
     }
+}
+
+/// The executor on a host's device, which the host polls.
+pub fn lend(device: &wgpu::Device, queue: &wgpu::Queue, options: &DeviceOptions) -> spikewave::Result<Gpu> {
+    Gpu::from_wgpu(GpuParts::new(device.clone(), queue.clone()), options)
 }

@@ -6,6 +6,8 @@
 mod binary;
 mod binary_wide;
 mod canary;
+mod ceiling_copy;
+mod ceiling_multiply_add;
 mod coincident_peak;
 mod complex_abs;
 mod complex_binary;
@@ -188,9 +190,16 @@ impl Cpu {
     /// Leases the memory and fills in states; constants stay where they are.
     ///
     /// # Errors
-    /// `OverBudget`, `OutOfMemory`.
+    /// `OverBudget`, `OutOfMemory`; `InvalidArgument` for a recording with tensors in buffers of a host application.
     pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
         let plan = recording.plan();
+        if let Some(host) = plan.hosts.first() {
+            let why = format!(
+                "\"{}\" is in a GPU buffer of the host application, which the native path cannot use; make it an input",
+                host.name
+            );
+            return Err(Error::invalid("recording", why));
+        }
         let buffers = self.shared.pool.lease(&plan, |kind, bytes| match kind {
             Kind::InPlace => Ok(Vec::new()),
             _ => aligned(bytes, recording.label()),

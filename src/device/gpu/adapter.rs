@@ -86,22 +86,43 @@ pub(super) fn required_limits(adapter: &wgpu::Limits) -> wgpu::Limits {
     .or_worse_values_from(adapter)
 }
 
-/// Every kernel needs what the build step allows it.
-pub(super) fn check_floor(name: &str, limits: &wgpu::Limits) -> Result<()> {
-    let floor = [
-        ("storage buffers", limits.max_storage_buffers_per_shader_stage, 8),
-        ("bytes of workgroup memory", limits.max_compute_workgroup_storage_size, 16 << 10),
-        ("invocations a workgroup", limits.max_compute_invocations_per_workgroup, 256),
-        ("workgroups a dimension", limits.max_compute_workgroups_per_dimension, 65_535),
-    ];
-    match floor.into_iter().find(|(_, have, need)| have < need) {
-        Some((what, have, need)) => Err(Error::Unsupported {
-            what: format!("a kernel on {name}"),
-            need: format!("{need} {what}"),
-            have: have.to_string(),
-        }),
-        None => Ok(()),
+/// What no executor can do without: the build step allows every kernel as much, and the self-test's largest tensor has
+/// 16 MiB. The rest is as the device has it.
+fn floor(device: &wgpu::Limits) -> wgpu::Limits {
+    wgpu::Limits {
+        max_bind_groups: 1,
+        max_bindings_per_bind_group: 9,
+        max_storage_buffers_per_shader_stage: 8,
+        max_uniform_buffers_per_shader_stage: 1,
+        max_uniform_buffer_binding_size: 256,
+        max_storage_buffer_binding_size: 16 << 20,
+        max_buffer_size: 18 << 20,
+        max_compute_workgroup_storage_size: 16 << 10,
+        max_compute_invocations_per_workgroup: 256,
+        max_compute_workgroup_size_x: 256,
+        max_compute_workgroups_per_dimension: 65_535,
+        min_uniform_buffer_offset_alignment: 256,
+        min_storage_buffer_offset_alignment: 256,
+        ..device.clone()
     }
+}
+
+/// Everything that a device lacks, in one error.
+pub(super) fn check_floor(name: &str, features: wgpu::Features, limits: &wgpu::Limits) -> Result<()> {
+    let (mut need, mut have) = (Vec::new(), Vec::new());
+    for (feature, _) in (super::required_features() - features).iter_names() {
+        need.push(format!("feature {feature}"));
+        have.push(format!("no {feature}"));
+    }
+    floor(limits).check_limits_with_fail_fn(limits, false, |limit, needed, there| {
+        let bound = if limit.starts_with("min_") { "at most" } else { "at least" };
+        need.push(format!("{limit} of {bound} {needed}"));
+        have.push(format!("{limit} of {there}"));
+    });
+    if need.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Unsupported { what: format!("spikewave on {name}"), need: need.join(", "), have: have.join(", ") })
 }
 
 /// Bytes that the device could give out, where that is known: its largest heap of its own memory, and for a device that
@@ -216,6 +237,23 @@ pub(super) fn choose(choice: &Choice) -> Result<Vec<wgpu::Adapter>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_refused_with_everything_that_it_lacks() {
+        assert_eq!(check_floor("x", wgpu::Features::empty(), &wgpu::Limits::default()), Ok(()));
+        let limits = wgpu::Limits {
+            max_storage_buffers_per_shader_stage: 4,
+            max_compute_workgroup_storage_size: 1024,
+            ..wgpu::Limits::default()
+        };
+        let error = check_floor("x", wgpu::Features::empty(), &limits).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "spikewave on x needs max_storage_buffers_per_shader_stage of at least 8, max_compute_workgroup_storage_size \
+             of at least 16384, and the device has max_storage_buffers_per_shader_stage of 4, \
+             max_compute_workgroup_storage_size of 1024"
+        );
+    }
 
     #[test]
     fn names_may_say_their_backend() {

@@ -3,6 +3,7 @@
 mod adapter;
 mod cache;
 mod health;
+mod host;
 mod pipelines;
 mod poller;
 mod prepared;
@@ -15,11 +16,12 @@ mod staging;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use adapter::AdapterReport;
+pub use host::{GpuParts, HostBuffer};
 pub use pipelines::Readiness;
 pub use prepared::Prepared;
 pub use run::Pending;
@@ -46,6 +48,9 @@ const WAIT: Duration = Duration::from_millis(5);
 /// a context without ever signalling what it was working on.
 const PROBE: Duration = Duration::from_secs(5);
 
+/// Iterations that every driver carries out (Mesa 22's lavapipe stops after 65,534).
+const CAUTIOUS_LOOP: u32 = 60_000;
+
 /// Iterations of an invocation that no kernel should need, so that a slice stays short.
 const MAX_LOOP: u32 = 1 << 24;
 
@@ -64,18 +69,26 @@ struct Shared {
     /// Dropped by hand, for wgpu waits then, and may panic on a driver that is in trouble.
     queue: ManuallyDrop<wgpu::Queue>,
     info: wgpu::AdapterInfo,
-    capabilities: Capabilities,
+    options: DeviceOptions,
+    /// What is safe on any driver, until the self-test has been run.
+    cautious: Capabilities,
+    tested: OnceLock<Tested>,
     pool: Pool<wgpu::Buffer>,
     /// Filled with [`super::POISON`]; scratch memory is overwritten from it before each run.
     poison: Option<wgpu::Buffer>,
-    timestamps: bool,
-    quirks: Vec<Quirk>,
     counters: Counters,
-    /// A thread of ours polls while futures are pending.
+    /// It may be polled when no caller waits: from a thread of ours while futures are pending.
     poll: bool,
     poller: Arc<Poller>,
     /// Where it came from; `None` for a device that a host lends.
     origin: Option<Origin>,
+}
+
+/// What the self-test found, and what it makes of the capabilities.
+#[derive(Debug)]
+struct Tested {
+    capabilities: Capabilities,
+    quirks: Vec<Quirk>,
 }
 
 #[derive(Debug, Default)]
@@ -102,15 +115,22 @@ impl Watch<'_> {
 pub struct Gpu {
     shared: Arc<Shared>,
     reason: Arc<str>,
+    generation: u32,
 }
 
-/// The features that a device uses where the adapter has them; none is needed. For hosts that lend their device.
-pub fn optional_features() -> wgpu::Features {
-    wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE
+/// The features without which nothing works: none today. For hosts that lend their device.
+pub fn required_features() -> wgpu::Features {
+    wgpu::Features::empty()
+}
+
+/// The features to ask of an adapter because it has them and they are of use: times by the device's own clock, and
+/// compiled pipelines that are kept between starts. For hosts that lend their device.
+pub fn optional_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+    adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE)
 }
 
 /// The limits to ask of an adapter: the WebGPU defaults, and the largest buffers there are. For hosts that lend their
-/// device.
+/// device; a host that needs more of its own takes `or_better_values_from` of both.
 pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
     adapter::required_limits(&adapter.limits())
 }
@@ -155,7 +175,7 @@ impl Gpu {
         let info = adapter.get_info();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("spikewave"),
-            required_features: optional_features() & adapter.features(),
+            required_features: required_features() | optional_features(adapter),
             required_limits: required_limits(adapter),
             // The pool allocates in large pieces itself.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
@@ -173,85 +193,85 @@ impl Gpu {
             flag.mark(format!("{reason:?}: {}", message.trim()));
         });
         device.on_uncaptured_error(Arc::new(|error| log::error!("wgpu: {error}")));
-        let share = adapter::free_memory(adapter).map_or(BUDGET, |bytes| bytes / 10 * 6);
-        let mut gpu = Self::new(device, queue, health, options, share)?;
-        gpu.own(adapter, options)?;
+        let parts = GpuParts { device, queue, adapter: Some(adapter.clone()), poll: true };
+        let mut gpu = Self::new(parts, Some(Origin::new(adapter)), health, options)?;
+        // The self-test has memory of its own; the caller's budget is for the caller.
+        gpu.replace_pool(BUDGET)?;
+        gpu.self_test()?;
+        gpu.replace_pool(gpu.shared.cautious.budget_bytes)?;
         Ok(gpu)
     }
 
-    /// An executor on a device that the host application owns and lends.
-    ///
-    /// It replaces none of the device's callbacks, and its resources count only against its own budget (1 GiB unless
-    /// the options say otherwise). The host tells it of a loss by [`notify_device_lost`](Self::notify_device_lost).
-    /// `choice` and `force` of the options mean nothing here.
-    ///
-    /// # Errors
-    /// `Unsupported` if the device lacks what every kernel needs (the WebGPU defaults).
-    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, options: &DeviceOptions) -> Result<Self> {
-        Self::new(device, queue, Arc::default(), options, BUDGET)
+    fn replace_pool(&mut self, budget: u64) -> Result<()> {
+        let shared = Arc::get_mut(&mut self.shared).ok_or_else(|| Error::Internal("the device is in use".into()))?;
+        shared.pool = Pool::new(budget);
+        Ok(())
     }
 
-    fn new(
-        device: wgpu::Device,
-        queue: wgpu::Queue,
-        health: Arc<Health>,
-        options: &DeviceOptions,
-        budget: u64,
-    ) -> Result<Self> {
+    fn new(parts: GpuParts, origin: Option<Origin>, health: Arc<Health>, options: &DeviceOptions) -> Result<Self> {
+        let GpuParts { device, queue, adapter, poll } = parts;
         let info = device.adapter_info();
         let limits = device.limits();
-        adapter::check_floor(&info.name, &limits)?;
+        adapter::check_floor(&info.name, device.features(), &limits)?;
+        let share = adapter.as_ref().and_then(adapter::free_memory).map(|bytes| bytes / 10 * 6);
+        // What is free is the host's too.
+        let budget = if origin.is_none() { share.map_or(BUDGET, |s| s.min(BUDGET)) } else { share.unwrap_or(BUDGET) };
         // A slot is up to an eighth larger than its tensor. Kernels count in u32, and so do Metal's buffer lengths.
         let most = limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX));
-        let largest = most.min(limits.max_buffer_size / 9 * 8) & !255;
-        let budget = options.memory_budget.unwrap_or(budget);
-        let capabilities = Capabilities {
+        let cautious = Capabilities {
             native: false,
             software: adapter::is_software(&info),
-            max_tensor_bytes: largest,
-            max_loop: MAX_LOOP,
-            budget_bytes: budget,
+            max_tensor_bytes: most.min(limits.max_buffer_size / 9 * 8) & !255,
+            max_loop: CAUTIOUS_LOOP,
+            budget_bytes: options.memory_budget.unwrap_or(budget),
             slice_work: adapter::slice_work(&info),
         };
         let cache = Cache::load(&device, &health, options.cache_dir.as_deref().map(Path::new))?;
         let pipelines = Pipelines::new(&device, &health, cache, options.checked, options.threads);
-        let shared = Shared {
+        let mut shared = Shared {
             pipelines,
             health,
-            capabilities,
-            // The self-test's; the caller's budget is for the caller.
-            pool: Pool::new(BUDGET),
+            pool: Pool::new(cautious.budget_bytes),
+            cautious,
+            tested: OnceLock::new(),
             poison: None,
-            timestamps: device.features().contains(wgpu::Features::TIMESTAMP_QUERY),
-            quirks: Vec::new(),
             counters: Counters::default(),
-            poll: false,
+            poll,
             poller: Arc::default(),
-            origin: None,
+            origin,
             device,
             queue: ManuallyDrop::new(queue),
             info,
+            options: options.clone(),
         };
-        let mut gpu = Self { shared: Arc::new(shared), reason: "lent by the host application".into() };
-        let quirks = selftest::run(&gpu, options.force)?;
-        let shared = Arc::get_mut(&mut gpu.shared).ok_or_else(|| Error::Internal("the self-test is running".into()))?;
-        if quirks.contains(&Quirk::LoopLimit64k) {
-            shared.capabilities.max_loop = 60_000;
-        }
-        shared.timestamps &= !quirks.contains(&Quirk::NoTimestamps);
-        shared.quirks = quirks;
-        shared.pool = Pool::new(budget);
         if options.poison {
-            let poison = shared.buffer(Kind::Device, CHUNK)?;
-            shared.write(&[(&poison, &vec![super::POISON; CHUNK as usize])])?;
-            shared.poison = Some(poison);
+            shared.poison = Some(shared.filled(&vec![super::POISON; CHUNK as usize])?);
         }
-        Ok(gpu)
+        Ok(Self { shared: Arc::new(shared), reason: "lent by the host application".into(), generation: 0 })
     }
 
-    /// What the self-test found.
+    /// Runs the known answers, unless they have been run, and returns what they found. A device that was opened here is
+    /// tested already. On a lent one this submits and waits, and takes 21 MiB of the budget meanwhile; afterwards
+    /// kernels may use longer loops ([`Capabilities::max_loop`]) where the driver carries them out.
+    ///
+    /// # Errors
+    /// `DriverBroken` with the first wrong answer, unless the options force it; what a run gives.
+    pub fn self_test(&self) -> Result<&[Quirk]> {
+        if self.shared.tested.get().is_none() {
+            let quirks = selftest::run(self, self.shared.options.force)?;
+            let limited = quirks.contains(&Quirk::LoopLimit64k);
+            let max_loop = if limited { CAUTIOUS_LOOP } else { MAX_LOOP };
+            let capabilities = Capabilities { max_loop, ..self.shared.cautious.clone() };
+            // Another thread may have been first, with the same result.
+            let _ = self.shared.tested.set(Tested { capabilities, quirks });
+            self.trim();
+        }
+        Ok(self.quirks())
+    }
+
+    /// What the self-test found; nothing before it has been run.
     pub fn quirks(&self) -> &[Quirk] {
-        &self.shared.quirks
+        self.shared.tested.get().map_or(&[], |tested| &tested.quirks)
     }
 
     /// Why this one was chosen.
@@ -269,9 +289,14 @@ impl Gpu {
         adapter::report(&self.shared.info)
     }
 
-    /// What ops may ask of it.
+    /// What ops may ask of it: before the [self-test](Self::self_test) only what every driver can do.
     pub fn capabilities(&self) -> &Capabilities {
-        &self.shared.capabilities
+        self.shared.capabilities()
+    }
+
+    /// How often the device has been opened again, or replaced by the host application, after a loss.
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Gives memory that is kept for reuse back to the system.
@@ -322,24 +347,21 @@ impl Gpu {
         self.shared.pipelines.cache().map(Cache::report)
     }
 
-    /// Tells that the host's device is lost: every call from now on, and every run under way, ends with `DeviceLost`.
-    pub fn notify_device_lost(&self, reason: &str) {
-        self.shared.health.lose(reason);
-    }
-
     /// Leases the memory, compiles what is not compiled, and fills in constants and states, of which it keeps no copy
-    /// on the host.
+    /// on the host. On a lent device it submits nothing: first contents wait in upload memory, which counts against the
+    /// budget, and travel with the first [`encode`](Prepared::encode) or run.
     ///
     /// # Errors
-    /// `OverBudget`, `OutOfMemory`, `Kernel`, `DeviceLost`.
+    /// `OverBudget`, `OutOfMemory`, `Kernel`, `DeviceLost`; `InvalidArgument` for a recording with tensors in the host
+    /// application's buffers, which [`prepare_with`](Self::prepare_with) takes.
     pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
-        Prepared::new(&self.shared, recording)
+        self.prepare_with(recording, &[])
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.poller.join();
+        self.poller.close();
         // SAFETY: this is the only place that drops it, and nothing uses it afterwards.
         let _ = health::silently(|| unsafe { ManuallyDrop::drop(&mut self.queue) });
     }
@@ -348,9 +370,8 @@ impl Drop for Shared {
 fn usages(kind: Kind, timestamps: bool) -> wgpu::BufferUsages {
     use wgpu::BufferUsages as U;
     match kind {
-        // Only the native path uses memory in place.
-        Kind::Device | Kind::InPlace => U::STORAGE | U::COPY_SRC | U::COPY_DST,
-        Kind::Upload => U::MAP_WRITE | U::COPY_SRC,
+        Kind::Device => U::STORAGE | U::COPY_SRC | U::COPY_DST,
+        Kind::Upload | Kind::InPlace => U::MAP_WRITE | U::COPY_SRC,
         Kind::Readback => U::MAP_READ | U::COPY_DST,
         Kind::Params => U::UNIFORM | U::COPY_DST,
         Kind::Status if timestamps => U::STORAGE | U::COPY_SRC | U::COPY_DST | U::QUERY_RESOLVE,
@@ -358,12 +379,37 @@ fn usages(kind: Kind, timestamps: bool) -> wgpu::BufferUsages {
     }
 }
 
-/// A part of a write that fits the chunk, and where it goes.
-struct Piece<'a> {
-    bytes: &'a [u8],
+/// A part of a write that fits its chunk, and where it goes: the target's index and byte.
+#[derive(Debug, Clone)]
+struct Piece<B> {
+    bytes: B,
     from: u64,
-    target: &'a wgpu::Buffer,
+    target: usize,
     to: u64,
+}
+
+/// Writes, of targets by index from their beginning on, in chunks of at most [`CHUNK`].
+fn chunks<'a>(writes: &[(usize, &'a [u8])]) -> Vec<(u64, Vec<Piece<&'a [u8]>>)> {
+    let mut chunks: Vec<(u64, Vec<Piece<&[u8]>>)> = Vec::new();
+    for (target, bytes) in writes {
+        let mut rest = *bytes;
+        while !rest.is_empty() {
+            let used = chunks.last().map_or(CHUNK, |(used, _)| *used);
+            if used >= CHUNK {
+                chunks.push((0, Vec::new()));
+                continue;
+            }
+            let (head, tail) = rest.split_at(rest.len().min((CHUNK - used) as usize));
+            if let Some((used, pieces)) = chunks.last_mut() {
+                pieces.push(Piece { bytes: head, from: *used, target: *target, to: (bytes.len() - rest.len()) as u64 });
+                *used += head.len() as u64;
+            }
+            rest = tail;
+        }
+    }
+    // Mappings are multiples of 8.
+    chunks.iter_mut().for_each(|(used, _)| *used = used.next_multiple_of(8));
+    chunks
 }
 
 impl Shared {
@@ -371,15 +417,32 @@ impl Shared {
         counter(&self.counters).fetch_add(n, Ordering::Relaxed);
     }
 
+    fn capabilities(&self) -> &Capabilities {
+        self.tested.get().map_or(&self.cautious, |tested| &tested.capabilities)
+    }
+
+    /// The host application owns the device.
+    fn lent(&self) -> bool {
+        self.origin.is_none()
+    }
+
+    /// Whether runs are timed by timestamps.
+    fn timestamps(&self) -> bool {
+        let found_wrong = || self.tested.get().is_some_and(|t| t.quirks.contains(&Quirk::NoTimestamps));
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) && !found_wrong()
+    }
+
     /// Makes something under error scopes: `OutOfMemory` with these bytes, or `Internal`.
     fn create<T>(&self, what: (&str, u64), make: impl FnOnce() -> T) -> Result<T> {
         self.health.create(&self.device, what, make)
     }
 
-    /// A buffer of this kind, not yet counted by the pool.
+    /// A buffer of this kind, not yet counted by the pool. One that is used in place is mapped.
     fn buffer(&self, kind: Kind, bytes: u64) -> Result<wgpu::Buffer> {
-        let usage = usages(kind, self.timestamps);
-        let descriptor = wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false };
+        let usage = usages(kind, self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY));
+        // With MAP_WRITE, being mapped at creation takes no staging memory, whose lack would lose the device.
+        let mapped_at_creation = kind == Kind::InPlace;
+        let descriptor = wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation };
         self.create(("a buffer", bytes), || self.device.create_buffer(&descriptor))
     }
 
@@ -388,7 +451,7 @@ impl Shared {
         let failed = Cell::new(false);
         self.pool.lease(plan, |kind, bytes| {
             // The second attempt: wgpu gives freed memory back to the driver only when it is polled.
-            if failed.get() {
+            if failed.get() && self.poll {
                 self.health.tick(&self.device)?;
             }
             let made = self.buffer(kind, bytes);
@@ -458,53 +521,43 @@ impl Shared {
 
     /// A host-visible buffer with this content, ready to be copied from.
     fn filled(&self, bytes: &[u8]) -> Result<wgpu::Buffer> {
-        let descriptor = wgpu::BufferDescriptor {
-            label: None,
-            size: (bytes.len() as u64).next_multiple_of(8),
-            // With MAP_WRITE, being mapped at creation takes no staging memory, whose lack would lose the device.
-            usage: usages(Kind::Upload, false),
-            mapped_at_creation: true,
-        };
-        let buffer = self.create(("an input", descriptor.size), || self.device.create_buffer(&descriptor))?;
-        let view = buffer.get_mapped_range_mut(0..descriptor.size);
-        let mut view = view.map_err(|e| self.health.lose(format!("a mapping failed: {e}")))?;
-        view.slice(0..bytes.len()).copy_from_slice(bytes);
-        drop(view);
-        buffer.unmap();
+        let buffer = self.buffer(Kind::InPlace, (bytes.len() as u64).next_multiple_of(8))?;
+        self.load(&buffer, &[Piece { bytes, from: 0, target: 0, to: 0 }])?;
         Ok(buffer)
     }
 
-    /// Writes buffers from their beginning, through one chunk of host-visible memory.
-    fn write(&self, writes: &[(&wgpu::Buffer, &[u8])]) -> Result<()> {
-        let total: u64 = writes.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        let size = total.clamp(8, CHUNK).next_multiple_of(8);
-        let chunk = self.buffer(Kind::Upload, size)?;
-        let (mut pieces, mut used) = (Vec::new(), 0);
-        for (target, bytes) in writes {
-            for (i, piece) in bytes.chunks(size as usize).enumerate() {
-                if used + piece.len() as u64 > size {
-                    self.write_chunk(&chunk, &pieces)?;
-                    (pieces, used) = (Vec::new(), 0);
-                }
-                pieces.push(Piece { bytes: piece, from: used, target, to: i as u64 * size });
-                used += piece.len() as u64;
-            }
-        }
-        self.write_chunk(&chunk, &pieces)
+    /// Writes pieces into a buffer that is mapped since its creation, and unmaps it.
+    fn load(&self, buffer: &wgpu::Buffer, pieces: &[Piece<&[u8]>]) -> Result<()> {
+        let view = buffer.get_mapped_range_mut(0..buffer.size());
+        let mut view = view.map_err(|e| self.health.lose(format!("a mapping failed: {e}")))?;
+        put(&mut view, pieces);
+        drop(view);
+        buffer.unmap();
+        Ok(())
     }
 
-    fn write_chunk(&self, chunk: &wgpu::Buffer, pieces: &[Piece<'_>]) -> Result<()> {
+    /// Writes buffers from their beginning, through one chunk of host-visible memory.
+    fn write(&self, buffers: &[(Slot, wgpu::Buffer)], writes: &[(usize, &[u8])]) -> Result<()> {
         let watch = Watch { control: &Control::default(), started: Instant::now() };
-        self.fill(chunk, chunk.size(), &watch, |view| {
+        let chunks = chunks(writes);
+        let size = chunks.iter().map(|(bytes, _)| *bytes).max().unwrap_or(8);
+        let chunk = self.buffer(Kind::Upload, size)?;
+        for (_, pieces) in chunks {
+            self.fill(&chunk, size, &watch, |view| put(view, &pieces))?;
+            let mut encoder = self.encoder();
             for piece in pieces {
-                view.slice(piece.from as usize..piece.from as usize + piece.bytes.len()).copy_from_slice(piece.bytes);
+                let to = &buffers[piece.target].1;
+                encoder.copy_buffer_to_buffer(&chunk, piece.from, to, piece.to, piece.bytes.len() as u64);
             }
-        })?;
-        let mut encoder = self.encoder();
-        for piece in pieces {
-            encoder.copy_buffer_to_buffer(chunk, piece.from, piece.target, piece.to, piece.bytes.len() as u64);
+            let submission = self.submit(encoder)?;
+            self.wait(Some(&submission), &watch, || true)?;
         }
-        let submission = self.submit(encoder)?;
-        self.wait(Some(&submission), &watch, || true)
+        Ok(())
+    }
+}
+
+fn put(view: &mut wgpu::BufferViewMut, pieces: &[Piece<&[u8]>]) {
+    for piece in pieces {
+        view.slice(piece.from as usize..piece.from as usize + piece.bytes.len()).copy_from_slice(piece.bytes);
     }
 }

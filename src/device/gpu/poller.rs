@@ -15,6 +15,7 @@ const IDLE: Duration = Duration::from_millis(1);
 struct State {
     waiting: usize,
     running: bool,
+    closed: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -47,10 +48,13 @@ impl Poller {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the thread's end; nobody holds a ticket any more. Not on the thread itself, which gets here when the
-    /// last owner of a future was its waker.
-    pub(super) fn join(&self) {
-        let thread = self.lock().thread.take();
+    /// Ends the thread, for which only forgotten futures can be waiting now. Not from the thread itself, which gets here
+    /// when the last owner of a future was its waker.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let thread = state.thread.take();
+        drop(state);
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
             // It catches its panics; there is nothing to learn from its end.
             let _ = thread.join();
@@ -72,7 +76,7 @@ impl Poller {
             if polled == Ok(Waited::Done) && state.waiting > 0 {
                 state = self.changed.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner).0;
             }
-            if state.waiting == 0 || health.check().is_err() {
+            if state.waiting == 0 || state.closed || health.check().is_err() {
                 state.running = false;
                 return;
             }

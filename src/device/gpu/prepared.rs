@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{PARAMS_BYTES, Shared};
+use super::host::Hosted;
+use super::{PARAMS_BYTES, Piece, Shared, chunks};
 use crate::device::io::unused;
 use crate::kernel::{self, AnyTensor, Elem, Kernel, Tensor};
-use crate::recording::{Command, PARAMS_STRIDE, Plan, Recording, Role, SLICE_WORK, Slot, Staged, size_class};
+use crate::recording::{
+    Command, ENCODED_AT, PARAMS_STRIDE, Plan, Recording, Role, SLICE_WORK, Slot, Staged, TIMESTAMPS_AT, size_class,
+};
 use crate::{Error, Result};
 
 /// The grid's limit in one dimension on every backend.
@@ -41,7 +44,56 @@ pub(super) enum Step {
     },
 }
 
-type Buffers = [(Slot, wgpu::Buffer)];
+/// Where tensors are: in the plan's slots and, counted on after those, in the host's buffers.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    pub(super) slots: &'a [(Slot, wgpu::Buffer)],
+    pub(super) hosts: &'a [Hosted],
+}
+
+impl<'a> Places<'a> {
+    /// The buffer of a place and its first byte there.
+    pub(super) fn at(self, place: usize) -> (&'a wgpu::Buffer, u64) {
+        match self.slots.get(place) {
+            Some((_, buffer)) => (buffer, 0),
+            None => self.hosts[place - self.slots.len()].at(),
+        }
+    }
+}
+
+/// What a kernel is given as a tensor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arg {
+    pub(super) place: usize,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+}
+
+impl Arg {
+    fn new(place: usize, bytes: u64) -> Self {
+        Self { place, offset: 0, bytes }
+    }
+}
+
+/// What a bind group is made of.
+#[derive(Debug)]
+pub(super) struct Binding {
+    pub(super) index: usize,
+    pub(super) layout: wgpu::BindGroupLayout,
+    pub(super) args: Vec<Arg>,
+    pub(super) params_at: u64,
+}
+
+/// Where the first contents of constants, states, parameters and status are.
+#[derive(Debug)]
+pub(super) enum First {
+    /// In upload memory, until an encoder carries them.
+    Waiting(Vec<((Slot, wgpu::Buffer), Vec<Piece<u64>>)>),
+    /// In an encoder of the host, which may not have submitted it yet.
+    Encoded,
+    /// In their places, or in a submission before any other.
+    Written,
+}
 
 /// A recording with its memory, bind groups and parameters. A run creates none of them.
 #[derive(Debug)]
@@ -50,6 +102,11 @@ pub struct Prepared {
     pub(super) recording: Recording,
     pub(super) plan: Plan,
     pub(super) buffers: Vec<(Slot, wgpu::Buffer)>,
+    /// The host's buffers, as `plan.hosts`.
+    pub(super) hosts: Vec<Hosted>,
+    /// The bind groups with the host's buffers.
+    pub(super) bindings: Vec<Binding>,
+    pub(super) first: First,
     pub(super) pipelines: Vec<wgpu::ComputePipeline>,
     /// Of the pipelines.
     pub(super) kernels: Vec<&'static Kernel>,
@@ -59,6 +116,11 @@ pub struct Prepared {
     pub(super) canary: Step,
     /// The host's count of the same.
     pub(super) submitted: u32,
+    /// Counts the encodings that the device has carried out.
+    pub(super) witness: Step,
+    /// Encodings so far, and those of them that the host application has submitted as far as it has said.
+    pub(super) encoded: u32,
+    pub(super) announced: u32,
     /// The buffer that the canary counts in, and that timestamps are written to.
     pub(super) status: usize,
     /// Upload and readback buffers, with the bytes of each that are in use.
@@ -91,17 +153,19 @@ struct Binder {
     kernels: Vec<&'static Kernel>,
     pipeline_of: HashMap<&'static str, (usize, wgpu::BindGroupLayout)>,
     bind_groups: Vec<wgpu::BindGroup>,
+    /// Those with the host's buffers.
+    bindings: Vec<Binding>,
     params: Vec<u8>,
 }
 
 impl Binder {
-    /// A dispatch of `count` workgroups from `base` on, over tensors given as slot and bytes.
+    /// A dispatch of `count` workgroups from `base` on.
     fn dispatch(
         &mut self,
         shared: &Shared,
-        buffers: &Buffers,
+        places: Places<'_>,
         (kernel, params): (&'static Kernel, &[u8]),
-        args: Vec<(usize, u64)>,
+        args: Vec<Arg>,
         (base, count, work): (u64, u64, u64),
     ) -> Result<Step> {
         let at = self.params.len();
@@ -123,7 +187,11 @@ impl Binder {
                 new
             }
         };
-        self.bind_groups.push(bind(shared, &layout, buffers, &args, at as u64)?);
+        let binding = Binding { index: self.bind_groups.len(), layout, args, params_at: at as u64 };
+        self.bind_groups.push(bind(shared, places, &binding)?);
+        if binding.args.iter().any(|arg| arg.place >= places.slots.len()) {
+            self.bindings.push(binding);
+        }
         let row = count.clamp(1, MAX_GRID);
         for word in [base, count, row, 0] {
             self.params.extend((word as u32).to_le_bytes());
@@ -135,13 +203,7 @@ impl Binder {
     }
 }
 
-fn bind(
-    shared: &Shared,
-    layout: &wgpu::BindGroupLayout,
-    buffers: &Buffers,
-    args: &[(usize, u64)],
-    params_at: u64,
-) -> Result<wgpu::BindGroup> {
+pub(super) fn bind(shared: &Shared, places: Places<'_>, binding: &Binding) -> Result<wgpu::BindGroup> {
     let entry = |binding: usize, buffer, offset, bytes| wgpu::BindGroupEntry {
         binding: binding as u32,
         resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -150,10 +212,14 @@ fn bind(
             size: wgpu::BufferSize::new(bytes),
         }),
     };
-    let params = buffers.iter().find(|(slot, _)| slot.role == Role::Params).ok_or_else(|| internal("parameters"))?;
-    let mut entries = vec![entry(0, &params.1, params_at, PARAMS_BYTES)];
-    entries.extend(args.iter().enumerate().map(|(i, (slot, bytes))| entry(i + 1, &buffers[*slot].1, 0, *bytes)));
-    let descriptor = wgpu::BindGroupDescriptor { label: None, layout, entries: &entries };
+    let params = places.slots.iter().find(|(slot, _)| slot.role == Role::Params);
+    let (_, params) = params.ok_or_else(|| internal("parameters"))?;
+    let mut entries = vec![entry(0, params, binding.params_at, PARAMS_BYTES)];
+    entries.extend(binding.args.iter().enumerate().map(|(i, arg)| {
+        let (buffer, first) = places.at(arg.place);
+        entry(i + 1, buffer, first + arg.offset, arg.bytes)
+    }));
+    let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &binding.layout, entries: &entries };
     let made = shared.create(("a bind group", 0), || shared.device.create_bind_group(&descriptor))?;
     shared.count(|c| &c.bind_groups, 1);
     Ok(made)
@@ -164,7 +230,7 @@ fn assemble(
     shared: &Shared,
     recording: &Recording,
     plan: &Plan,
-    buffers: &Buffers,
+    places: Places<'_>,
     binder: &mut Binder,
 ) -> Result<Vec<Step>> {
     let slot = |t: AnyTensor| plan.slot(t).ok_or_else(|| internal("a tensor"));
@@ -184,9 +250,9 @@ fn assemble(
                 bytes: *bytes,
             },
             Command::Dispatch(d) => {
-                let args = d.args.iter().map(|t| Ok((slot(*t)?, bytes(*t)))).collect::<Result<Vec<_>>>()?;
+                let args = d.args.iter().map(|t| Ok(Arg::new(slot(*t)?, bytes(*t)))).collect::<Result<Vec<_>>>()?;
                 for slice in recording.slices(d) {
-                    steps.push(binder.dispatch(shared, buffers, (d.kernel, &d.params), args.clone(), slice)?);
+                    steps.push(binder.dispatch(shared, places, (d.kernel, &d.params), args.clone(), slice)?);
                 }
                 continue;
             }
@@ -196,28 +262,29 @@ fn assemble(
 }
 
 impl Prepared {
-    pub(super) fn new(shared: &Arc<Shared>, recording: &Recording) -> Result<Self> {
+    /// Over the host's buffers that the plan asks for, which have been checked.
+    pub(super) fn new(shared: &Arc<Shared>, recording: &Recording, plan: Plan, hosts: Vec<Hosted>) -> Result<Self> {
         shared.pipelines.request(recording.dispatches().map(|d| d.kernel))?;
-        Self::with(shared, recording, recording.plan(), |buffers, plan, binder| {
-            assemble(shared, recording, plan, buffers, binder)
+        Self::with(shared, recording, plan, hosts, |places, plan, binder| {
+            assemble(shared, recording, plan, places, binder)
         })
     }
 
     /// Dispatches every kernel over no workgroup at all: what a driver does at a pipeline's first use, and nothing else.
     pub(super) fn idle(shared: &Arc<Shared>, kernels: &[&'static Kernel]) -> Result<Self> {
         const BYTES: u64 = 4096;
-        let recording = Recording::new("warmup", &shared.capabilities);
+        let recording = Recording::new("warmup", shared.capabilities());
         let mut plan = recording.plan();
         let params = find(&plan, Role::Params)?;
-        plan.slots[params].bytes = size_class((kernels.len() as u64 + 1) * PARAMS_STRIDE);
+        plan.slots[params].bytes = size_class((kernels.len() as u64 + 2) * PARAMS_STRIDE);
         let tensors = kernels.iter().map(|k| k.bindings.len()).max().unwrap_or(0);
         let first = plan.slots.len();
         plan.slots.extend((0..tensors).map(|_| Slot::new(Role::Scratch, BYTES)));
-        Self::with(shared, &recording, plan, |buffers, _, binder| {
+        Self::with(shared, &recording, plan, Vec::new(), |places, _, binder| {
             let step = |kernel: &&'static Kernel| {
-                let args = (0..kernel.bindings.len()).map(|i| (first + i, BYTES)).collect();
+                let args = (0..kernel.bindings.len()).map(|i| Arg::new(first + i, BYTES)).collect();
                 let params = vec![0; kernel.params_bytes as usize - 16];
-                binder.dispatch(shared, buffers, (kernel, &params), args, (0, 0, 0))
+                binder.dispatch(shared, places, (kernel, &params), args, (0, 0, 0))
             };
             kernels.iter().map(step).collect()
         })
@@ -227,7 +294,8 @@ impl Prepared {
         shared: &Arc<Shared>,
         recording: &Recording,
         plan: Plan,
-        steps: impl FnOnce(&Buffers, &Plan, &mut Binder) -> Result<Vec<Step>>,
+        hosts: Vec<Hosted>,
+        steps: impl FnOnce(Places<'_>, &Plan, &mut Binder) -> Result<Vec<Step>>,
     ) -> Result<Self> {
         let canary = &kernel::canary::KERNEL;
         shared.pipelines.request([canary])?;
@@ -237,12 +305,18 @@ impl Prepared {
             shared: shared.clone(),
             recording: recording.snapshot(),
             buffers,
+            hosts,
+            bindings: Vec::new(),
+            first: First::Written,
             pipelines: Vec::new(),
             kernels: Vec::new(),
             bind_groups: Vec::new(),
             steps: Vec::new(),
             canary: Step::Upload(usize::MAX),
             submitted: 0,
+            witness: Step::Upload(usize::MAX),
+            encoded: 0,
+            announced: 0,
             status: find(&plan, Role::Status)?,
             uploads: plan.staging(Role::Upload),
             readbacks: plan.staging(Role::Readback),
@@ -253,12 +327,17 @@ impl Prepared {
             plan,
         };
         let mut binder = Binder::default();
-        prepared.steps = steps(&prepared.buffers, &prepared.plan, &mut binder)?;
-        let args = vec![(prepared.status, 4)];
-        prepared.canary = binder.dispatch(shared, &prepared.buffers, (canary, &[]), args, (0, 1, 0))?;
+        let status = |offset| vec![Arg { place: prepared.status, offset, bytes: 4 }];
+        let counts = [status(0), status(ENCODED_AT)];
+        let [canary, witness] =
+            counts.map(|args| binder.dispatch(shared, prepared.places(), (canary, &[]), args, (0, 1, 0)));
+        (prepared.canary, prepared.witness) = (canary?, witness?);
+        // Before the steps, so that the error names a buffer that cannot be bound.
+        prepared.probe()?;
+        prepared.steps = steps(prepared.places(), &prepared.plan, &mut binder)?;
         (prepared.pipelines, prepared.kernels) = (binder.pipelines, binder.kernels);
-        prepared.bind_groups = binder.bind_groups;
-        if shared.timestamps && prepared.steps.iter().any(|s| matches!(s, Step::Dispatch { .. })) {
+        (prepared.bind_groups, prepared.bindings) = (binder.bind_groups, binder.bindings);
+        if shared.timestamps() && prepared.steps.iter().any(|s| matches!(s, Step::Dispatch { .. })) {
             let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 };
             // Metal has few of them; without one, a run is timed by the wall clock and says so.
             prepared.timestamps =
@@ -268,17 +347,64 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// Writes constants, states, parameters and the canary's count.
-    fn initialise(&self, recording: &Recording, params: &[u8]) -> Result<()> {
-        let buffer = |slot: usize| &self.buffers[slot].1;
-        let mut writes: Vec<(&wgpu::Buffer, &[u8])> =
-            vec![(buffer(find(&self.plan, Role::Params)?), params), (buffer(self.status), &[0; 4])];
+    /// Writes constants, states, parameters and the counts, or has them wait for the first encoder.
+    fn initialise(&mut self, recording: &Recording, params: &[u8]) -> Result<()> {
+        let mut writes: Vec<(usize, &[u8])> =
+            vec![(find(&self.plan, Role::Params)?, params), (self.status, &[0; TIMESTAMPS_AT as usize])];
         for (tensor, slot) in recording.tensors.iter().zip(&self.plan.slot_of) {
             if let (Some((bytes, _)), Some(slot)) = (tensor.given(), slot) {
-                writes.push((buffer(*slot), bytes));
+                writes.push((*slot, bytes));
             }
         }
-        self.shared.write(&writes)
+        if !self.shared.lent() {
+            return self.shared.write(&self.buffers, &writes);
+        }
+        let chunks = chunks(&writes);
+        let slot = |bytes: &u64| Slot { role: Role::Upload, bytes: *bytes, in_place: true };
+        let largest = ("the first contents".to_owned(), chunks.iter().map(|(bytes, _)| bytes).sum());
+        let slots = chunks.iter().map(|(bytes, _)| slot(bytes)).collect();
+        let leased = self.shared.lease(&Plan { slots, largest, ..Plan::default() })?;
+        let place = |p: &Piece<&[u8]>| Piece { bytes: p.bytes.len() as u64, from: p.from, target: p.target, to: p.to };
+        let places = chunks.iter().map(|(_, pieces)| pieces.iter().map(place).collect());
+        self.first = First::Waiting(leased.into_iter().zip(places).collect());
+        let First::Waiting(waiting) = &self.first else { return Ok(()) };
+        waiting.iter().zip(&chunks).try_for_each(|(((_, buffer), _), (_, pieces))| self.shared.load(buffer, pieces))
+    }
+
+    /// An encoder for a submission of our own. Until that is [made](Self::carried), first contents that wait are at
+    /// its head.
+    pub(super) fn encoder(&self) -> Result<wgpu::CommandEncoder> {
+        if matches!(self.first, First::Encoded) {
+            let why = "the first contents of its tensors are in an encoder of the host application; \
+                       submit that, and then call submitted()";
+            return Err(Error::invalid("order", why));
+        }
+        let mut encoder = self.shared.encoder();
+        self.encode_first(&mut encoder);
+        Ok(encoder)
+    }
+
+    pub(super) fn encode_first(&self, encoder: &mut wgpu::CommandEncoder) {
+        let First::Waiting(waiting) = &self.first else { return };
+        for ((_, from), pieces) in waiting {
+            for piece in pieces {
+                let to = &self.buffers[piece.target].1;
+                encoder.copy_buffer_to_buffer(from, piece.from, to, piece.to, piece.bytes);
+            }
+        }
+    }
+
+    /// First contents that waited are under way, and their memory goes as soon as the device has read it.
+    pub(super) fn carried(&mut self, to: First) {
+        if let First::Waiting(waiting) = &mut self.first {
+            let leased = std::mem::take(waiting).into_iter().map(|(leased, _)| leased).collect();
+            self.shared.pool.release(leased);
+            self.first = to;
+        }
+    }
+
+    pub(super) fn places(&self) -> Places<'_> {
+        Places { slots: &self.buffers, hosts: &self.hosts }
     }
 
     /// Its byte plan.
@@ -295,14 +421,17 @@ impl Prepared {
     /// The buffer that holds a tensor, from its byte 0 on, for kernels and copies of the host application.
     ///
     /// # Errors
-    /// `InvalidArgument` for a tensor of another recording, one that no command uses, or a scratch tensor whose memory
-    /// others use before or after it: make that one a state.
+    /// `InvalidArgument` for a tensor of another recording, one that no command uses, one in a buffer of the host
+    /// application, or a scratch tensor whose memory others use before or after it: make that one a state.
     pub fn buffer<T: Elem>(&self, tensor: Tensor<T>) -> Result<&wgpu::Buffer> {
         let tensor = tensor.erase();
         let slot = self.slot(tensor)?;
+        let name = || &self.recording.tensors[tensor.at()].name;
+        if slot >= self.buffers.len() {
+            return Err(Error::invalid("tensor", format!("\"{}\" is in a buffer of the host application", name())));
+        }
         if self.plan.slot_of.iter().filter(|s| **s == Some(slot)).count() > 1 {
-            let name = &self.recording.tensors[tensor.at()].name;
-            return Err(Error::invalid("tensor", format!("\"{name}\" shares its memory; make it a state")));
+            return Err(Error::invalid("tensor", format!("\"{}\" shares its memory; make it a state", name())));
         }
         Ok(&self.buffers[slot].1)
     }
@@ -310,6 +439,7 @@ impl Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
+        self.carried(First::Written);
         self.shared.pool.release(std::mem::take(&mut self.buffers));
     }
 }

@@ -45,11 +45,13 @@ impl Prepared {
             wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 * pairs as u32 };
         // Without one, the wall clock has to do, and the profile says so.
         let make = || shared.create(("a query set", 0), || shared.device.create_query_set(&descriptor)).ok();
-        let queries = shared.timestamps.then(make).flatten();
+        // Timestamps that the self-test has not tried yet could be anything.
+        let tried = shared.tested.get().is_some() && shared.timestamps();
+        let queries = tried.then(make).flatten();
         let readback = self.leased(Role::Readback, status)?;
         let (mut next, mut done) = (0, 0);
         while next < self.steps.len() {
-            let mut encoder = shared.encoder();
+            let mut encoder = self.encoder()?;
             if next == 0 {
                 self.encode_poison(&mut encoder);
             }
@@ -68,7 +70,8 @@ impl Prepared {
             watch.control.report(done.min(self.total), self.total);
             watch.check()?;
         }
-        self.submit_counted(shared.encoder(), |prepared, encoder| prepared.encode_readback(encoder))
+        let encoder = self.encoder()?;
+        self.submit_counted(encoder, |prepared, encoder| prepared.encode_readback(encoder))
     }
 
     /// The pipeline of a step, `None` if it is no dispatch.

@@ -11,31 +11,21 @@ use crate::{Error, Result};
 const MOST: usize = 3;
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// How a device was opened, and its past.
+/// Where a device of our own came from.
 #[derive(Debug)]
 pub(super) struct Origin {
     adapter: wgpu::Adapter,
-    options: DeviceOptions,
-    generation: u32,
     /// When it was opened again, of late.
     reopened: Vec<Instant>,
 }
 
+impl Origin {
+    pub(super) fn new(adapter: &wgpu::Adapter) -> Self {
+        Self { adapter: adapter.clone(), reopened: Vec::new() }
+    }
+}
+
 impl Gpu {
-    /// How often the device has been opened again: 0 at first, and always for a lent one.
-    pub fn generation(&self) -> u32 {
-        self.shared.origin.as_ref().map_or(0, |origin| origin.generation)
-    }
-
-    /// Makes it a device of our own.
-    pub(super) fn own(&mut self, adapter: &wgpu::Adapter, options: &DeviceOptions) -> Result<()> {
-        let shared = Arc::get_mut(&mut self.shared).ok_or_else(|| Error::Internal("the device is in use".into()))?;
-        let (adapter, options) = (adapter.clone(), options.clone());
-        shared.origin = Some(Origin { adapter, options, generation: 0, reopened: Vec::new() });
-        shared.poll = true;
-        Ok(())
-    }
-
     /// As [`crate::Device::reopen`].
     pub(in crate::device) fn reopen(&self) -> Result<Self> {
         let lost = |why: &str| {
@@ -57,17 +47,18 @@ impl Gpu {
         let asked = self.shared.pipelines.asked();
         self.trim();
         // A driver that was reset, or a GPU that was plugged in again, may be seen by a new instance only.
-        let mut gpu = Self::from_adapter(&origin.adapter, &origin.options).or_else(|_| {
+        let mut gpu = Self::from_adapter(&origin.adapter, &self.shared.options).or_else(|_| {
             let choice = Choice::Named(self.adapter().choose_by());
-            Self::open(&DeviceOptions { choice, ..origin.options.clone() })
+            Self::open(&DeviceOptions { choice, ..self.shared.options.clone() })
         })?;
         gpu.reason = self.reason.clone();
         reopened.push(Instant::now());
         let shared = Arc::get_mut(&mut gpu.shared).ok_or_else(|| Error::Internal("the device is in use".into()))?;
+        shared.options = self.shared.options.clone();
         if let Some(new) = &mut shared.origin {
-            (new.generation, new.reopened) = (origin.generation + 1, reopened);
-            new.options = origin.options.clone();
+            new.reopened = reopened;
         }
+        gpu.generation = self.generation + 1;
         gpu.request(&asked)?;
         Ok(gpu)
     }

@@ -14,11 +14,11 @@ use futures::task::AtomicWaker;
 use super::Watch;
 use super::health::Health;
 use super::poller::Ticket;
-use super::prepared::{MIN_WORK, Prepared, Step};
-use crate::device::io::{check_feed, check_feeds};
+use super::prepared::{First, MIN_WORK, Prepared, Step};
+use crate::device::io::check_feeds;
 use crate::device::{Control, Feed, Outputs, SLICE, Timing};
 use crate::kernel::AnyTensor;
-use crate::recording::{Role, STATUS_BYTES, Staged, TIMESTAMPS_AT};
+use crate::recording::{ENCODED_AT, Role, STATUS_BYTES, TIMESTAMPS_AT};
 use crate::{Error, Result};
 
 /// How far a buffer mapping, or a submission, is; its end wakes who waits for it.
@@ -53,7 +53,7 @@ impl Mapping {
     }
 }
 
-fn feed<'a>(feeds: &[Feed<'a>], tensor: AnyTensor) -> Option<&'a [u8]> {
+pub(super) fn feed<'a>(feeds: &[Feed<'a>], tensor: AnyTensor) -> Option<&'a [u8]> {
     feeds.iter().find(|f| f.tensor == tensor).map(|f| f.bytes)
 }
 
@@ -158,7 +158,7 @@ impl Pending<'_> {
     /// Encodes and submits the next steps; the last submission maps the readback memory.
     fn submit(&mut self) -> Result<()> {
         let prepared = &mut *self.prepared;
-        let mut encoder = prepared.shared.encoder();
+        let mut encoder = prepared.encoder()?;
         if self.next == 0 {
             prepared.encode_poison(&mut encoder);
         }
@@ -291,6 +291,7 @@ impl Prepared {
         self.encode_pass(&mut encoder, std::slice::from_ref(&self.canary), None);
         let added = after(self, &mut encoder);
         let submission = self.shared.submit(encoder)?;
+        self.carried(First::Written);
         self.submitted = self.submitted.wrapping_add(1);
         Ok((submission, added))
     }
@@ -298,11 +299,12 @@ impl Prepared {
     /// Proves by the status that every submission so far was carried out.
     pub(super) fn prove(&mut self, status: &[u8]) -> Result<()> {
         let (counted, expected) = (word(status, 0), self.submitted);
+        // The next run counts on from here.
+        self.submitted = counted;
+        self.prove_encoded(word(status, ENCODED_AT))?;
         if counted == expected {
             return Ok(());
         }
-        // The next run counts on from here.
-        self.submitted = counted;
         Err(Error::Corrupted { detail: format!("{counted} of {expected} submissions took effect") })
     }
 
@@ -347,6 +349,7 @@ impl Prepared {
         let first = self.steps.iter().position(is_dispatch);
         let last = self.steps.iter().rposition(is_dispatch);
         let buffer = |slot: usize| &self.buffers[slot].1;
+        let place = |slot: usize| self.places().at(slot);
         let mut dispatches = 0;
         let mut at = steps.start;
         while at < steps.end {
@@ -364,13 +367,18 @@ impl Prepared {
                 Step::Download(i) => {
                     let output = &self.plan.downloads[*i];
                     if let (None, Some(from)) = (host, self.plan.slot(output.tensor)) {
-                        encoder.copy_buffer_to_buffer(buffer(from), 0, buffer(output.slot), output.at, output.bytes);
+                        let (from, from_byte) = place(from);
+                        encoder.copy_buffer_to_buffer(from, from_byte, buffer(output.slot), output.at, output.bytes);
                     }
                 }
                 Step::Copy { from, from_byte, to, to_byte, bytes } => {
-                    encoder.copy_buffer_to_buffer(buffer(*from), *from_byte, buffer(*to), *to_byte, *bytes);
+                    let ((from, first), (to, first_to)) = (place(*from), place(*to));
+                    encoder.copy_buffer_to_buffer(from, first + from_byte, to, first_to + to_byte, *bytes);
                 }
-                Step::Clear { slot, bytes } => encoder.clear_buffer(buffer(*slot), 0, Some(*bytes)),
+                Step::Clear { slot, bytes } => {
+                    let (buffer, first) = place(*slot);
+                    encoder.clear_buffer(buffer, first, Some(*bytes));
+                }
                 Step::Dispatch { .. } => {
                     let end = (at..steps.end).find(|i| !is_dispatch(&self.steps[*i])).unwrap_or(steps.end);
                     let (begins, ends) = (first == Some(at), last == Some(end - 1));
@@ -442,7 +450,9 @@ impl Prepared {
         self.prove(status)?;
         let (begin, end) = (stamp(status, 0), stamp(status, 1));
         let timed = self.timestamps.is_some() && begin != 0 && end >= begin;
-        let device = timed.then(|| self.shared.between(begin, end));
+        // Where no self-test has found them wrong, they are held against the wall clock.
+        let plausible = |device: &Duration| !device.is_zero() && *device <= watch.started.elapsed();
+        let device = timed.then(|| self.shared.between(begin, end)).filter(plausible);
         let mut outputs = Outputs::default();
         for output in &self.plan.downloads {
             let view = views.iter().find(|(slot, _)| *slot == output.slot).map(|(_, view)| &view[output.at as usize..]);
@@ -452,24 +462,5 @@ impl Prepared {
         watch.control.report(self.total, self.total);
         outputs.timing = Timing { wall: watch.started.elapsed(), device };
         Ok(outputs)
-    }
-
-    /// Encodes every command into an encoder of the host application, which submits and waits as it likes.
-    ///
-    /// Inputs that are not fed keep what the host put into their [`buffer`](Self::buffer). Downloads are left out: the
-    /// host reads the tensors' buffers. A long recording is one submission here, so mind the watchdog. Feeds go through
-    /// a buffer made for this call; without feeds nothing is created. Keep `self` until the host has submitted.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for a foreign or wrongly sized input, `OutOfMemory`, `DeviceLost`.
-    pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed<'_>]) -> Result<()> {
-        feeds.iter().try_for_each(|f| check_feed(&self.recording, f))?;
-        self.shared.health.check()?;
-        let given = |input: &Staged| feed(feeds, input.tensor).map(|bytes| self.shared.filled(bytes)).transpose();
-        let inputs = self.plan.uploads.iter().map(given).collect::<Result<Vec<_>>>()?;
-        self.encode_poison(encoder);
-        let dispatches = self.encode_steps(encoder, 0..self.steps.len(), Some(&inputs));
-        self.shared.count(|c| &c.dispatches, dispatches);
-        Ok(())
     }
 }

@@ -30,7 +30,7 @@ impl Drop for Staging {
 impl Prepared {
     /// Host-visible memory of a role for `bytes`, or of [`CHUNK`] bytes for as many of them as it holds; not during a
     /// run, which has its inputs or results there.
-    fn staging(&self, role: Role, bytes: u64) -> Result<Staging> {
+    pub(super) fn staging(&self, role: Role, bytes: u64) -> Result<Staging> {
         let bytes = size_class(bytes).min(CHUNK);
         match self.buffers.iter().find(|(slot, _)| slot.role == role && slot.bytes >= bytes) {
             Some((slot, buffer)) => {
@@ -95,7 +95,7 @@ impl Prepared {
         let most = readback.bytes - STATUS_BYTES;
         for (i, piece) in bytemuck::cast_slice_mut::<T, u8>(&mut content).chunks_mut(most as usize).enumerate() {
             let bytes = piece.len() as u64;
-            let mut encoder = self.shared.encoder();
+            let mut encoder = self.encoder()?;
             encoder.copy_buffer_to_buffer(&source, i as u64 * most, &readback.buffer, STATUS_BYTES, bytes);
             let sizes = (STATUS_BYTES, STATUS_BYTES + bytes);
             self.submit_proved(encoder, &readback, sizes, &watch, |mapped| {
@@ -118,7 +118,7 @@ impl Prepared {
             self.shared.fill(&upload.buffer, (len as u64).next_multiple_of(8), &watch, |view| {
                 view.slice(0..len).copy_from_slice(piece);
             })?;
-            let mut encoder = self.shared.encoder();
+            let mut encoder = self.encoder()?;
             encoder.copy_buffer_to_buffer(&upload.buffer, 0, &target, at, len as u64);
             self.submit_proved(encoder, &readback, (STATUS_BYTES, STATUS_BYTES), &watch, |_| ())?;
         }

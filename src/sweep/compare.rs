@@ -1,0 +1,178 @@
+//! What became slower from one sweep to another.
+//!
+//! The rule: a point has changed if its median differs by more than the noise, which is the larger of 5 % and three
+//! standard deviations of both sweeps together (1.4826 times the median distance from the median, as of normal noise),
+//! and if the middle halves of the samples do not overlap. Points are compared by the time of their kernels if both
+//! sweeps have it by the same clock, else by the wall clock.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::record::{self, Key, Line, Point, Spread, Status};
+use crate::Result;
+
+/// Smaller changes do not count.
+const LEAST: f64 = 0.05;
+/// Standard deviations of noise, and what makes one of a median distance.
+const DEVIATIONS: f64 = 3.0;
+const NORMAL: f64 = 1.4826;
+
+/// A point in two sweeps.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Change {
+    /// The point.
+    pub point: String,
+    /// Microseconds in the first sweep: median, first and third quartile.
+    pub before: [f64; 3],
+    /// In the second.
+    pub after: [f64; 3],
+    /// Median of the second over that of the first.
+    pub ratio: f64,
+    /// How far from 1 the ratio of points that have not changed may be.
+    pub noise: f64,
+}
+
+/// Two sweeps.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct Comparison {
+    /// Points that both sweeps have times of.
+    pub compared: usize,
+    /// Beyond the noise, the worst first.
+    pub slower: Vec<Change>,
+    /// Beyond the noise, the best first.
+    pub faster: Vec<Change>,
+    /// Points that are right in only one of them, and which.
+    pub broken: Vec<String>,
+    /// Points only in the first.
+    pub only_before: Vec<String>,
+    /// Points only in the second.
+    pub only_after: Vec<String>,
+    /// Drivers, commits and texts of kernels that are not the same.
+    pub changed: Vec<String>,
+    /// Controls of either that are outside of their band.
+    pub untrusted: Vec<String>,
+}
+
+/// Matches the points of two folders.
+///
+/// # Errors
+/// `File` for a folder that is none of a sweep.
+pub fn compare(before: &Path, after: &Path) -> Result<Comparison> {
+    let (a, b) = (record::read(before)?, record::read(after)?);
+    let by_key =
+        |lines: &'_ [Line]| -> BTreeMap<Key, Point> { record::points(lines).map(|p| (p.key(), p.clone())).collect() };
+    let mut comparison = Comparison::default();
+    for (folder, lines) in [(before, &a), (after, &b)] {
+        for line in lines {
+            if let Line::Control(c) = line
+                && !c.holds()
+            {
+                let text = format!("{}: {} at the {}: ratio {:.3}", folder.display(), c.adapter, c.when, c.ratio);
+                comparison.untrusted.push(text);
+            }
+        }
+    }
+    let (a, b) = (by_key(&a), by_key(&b));
+    let missing = |x: &BTreeMap<Key, Point>, y: &BTreeMap<Key, Point>| -> Vec<String> {
+        x.keys().filter(|key| !y.contains_key(key)).map(ToString::to_string).collect()
+    };
+    comparison.only_before = missing(&a, &b);
+    comparison.only_after = missing(&b, &a);
+    let mut changed = BTreeMap::new();
+    for (key, p) in &a {
+        let Some(q) = b.get(key) else { continue };
+        for (what, x, y) in [
+            (format!("driver of {}", p.adapter), &p.driver, &q.driver),
+            ("wgpu".into(), &p.wgpu, &q.wgpu),
+            ("commit".into(), &p.commit, &q.commit),
+        ] {
+            if x != y {
+                changed.insert(what, format!("{x}, then {y}"));
+            }
+        }
+        for k in &p.kernels {
+            if q.kernels.iter().any(|l| l.label == k.label && l.hash != k.hash) {
+                changed.insert(format!("text of kernel {}", k.label), "another".into());
+            }
+        }
+        if (p.status == Status::Right) != (q.status == Status::Right) {
+            let words = |p: &Point| match p.status {
+                Status::Right => "right".to_owned(),
+                _ => p.detail.clone().unwrap_or_else(|| format!("{:?}", p.status).to_lowercase()),
+            };
+            comparison.broken.push(format!("{key}: {}, then {}", words(p), words(q)));
+        }
+        let Some((x, y)) = times(p, q) else { continue };
+        comparison.compared += 1;
+        if let Some(change) = change(key, &x, &y) {
+            if change.ratio > 1.0 { comparison.slower.push(change) } else { comparison.faster.push(change) }
+        }
+    }
+    comparison.slower.sort_by(|x, y| y.ratio.total_cmp(&x.ratio));
+    comparison.faster.sort_by(|x, y| x.ratio.total_cmp(&y.ratio));
+    comparison.changed = changed.into_iter().map(|(what, how)| format!("{what}: {how}")).collect();
+    Ok(comparison)
+}
+
+/// Of the same kind in both.
+fn times(p: &Point, q: &Point) -> Option<(Spread, Spread)> {
+    if p.status != Status::Right || q.status != Status::Right {
+        return None;
+    }
+    if p.clock == q.clock
+        && let (Some(x), Some(y)) = (p.kernel_us, q.kernel_us)
+    {
+        return Some((x, y));
+    }
+    p.wall_us.zip(q.wall_us)
+}
+
+/// The change, if it is beyond the noise.
+fn change(key: &Key, x: &Spread, y: &Spread) -> Option<Change> {
+    let ratio = y.median / x.median;
+    let noise = LEAST.max(DEVIATIONS * NORMAL * (x.mad / x.median).hypot(y.mad / y.median));
+    let apart = x.q3 < y.q1 || y.q3 < x.q1;
+    let beyond = ratio > 1.0 + noise || ratio < 1.0 / (1.0 + noise);
+    let three = |s: &Spread| [s.median, s.q1, s.q3];
+    (apart && beyond).then(|| Change { point: key.to_string(), before: three(x), after: three(y), ratio, noise })
+}
+
+impl Comparison {
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for line in &self.untrusted {
+            text += &format!("NOT TO BE TRUSTED: {line}\n");
+        }
+        for (what, changes) in [("slower", &self.slower), ("faster", &self.faster)] {
+            for c in changes {
+                let us = |[median, q1, q3]: [f64; 3]| format!("{median:.1} us ({q1:.1} to {q3:.1})");
+                text += &format!(
+                    "{what}: {}: {} then, {} now: {:.2} times (noise {:.0} %)\n",
+                    c.point,
+                    us(c.before),
+                    us(c.after),
+                    c.ratio,
+                    100.0 * c.noise
+                );
+            }
+        }
+        for (what, lines) in [
+            ("not right in both", &self.broken),
+            ("only in the first", &self.only_before),
+            ("only in the second", &self.only_after),
+            ("changed", &self.changed),
+        ] {
+            for line in lines {
+                text += &format!("{what}: {line}\n");
+            }
+        }
+        text + &format!(
+            "{} points compared: {} slower, {} faster beyond the noise (medians apart by more than 5 % and 3 standard \
+             deviations, quartiles not overlapping)\n",
+            self.compared,
+            self.slower.len(),
+            self.faster.len()
+        )
+    }
+}

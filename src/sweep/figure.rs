@@ -1,0 +1,359 @@
+//! A sweep as pictures: what each device reaches of its ceilings, how times grow with size, backend against backend.
+
+use tiny_skia::PathBuilder;
+
+use super::record::{Adapter, Line, Point, Status, points};
+use super::report::{adapters, title};
+use crate::Result;
+use crate::plot::{Anchor, Canvas, GRID, INK, LABEL, Rgb, SOFT_INK, TICK, WIDTH, grouped, plain};
+
+/// One for each device, told apart without red and green.
+const COLOURS: [Rgb; 6] = [[0, 90, 160], [214, 96, 0], [110, 60, 160], [0, 140, 130], [150, 40, 70], [90, 90, 90]];
+const TOP: f32 = 150.0;
+const SMALL: f32 = 13.0;
+
+/// The pictures with their file names; none of what has no times.
+pub(super) fn draw(lines: &[Line]) -> Result<Vec<(&'static str, Canvas)>> {
+    let devices: Vec<Device<'_>> = adapters(lines)
+        .into_iter()
+        .filter(|a| a.error.is_none())
+        .enumerate()
+        .map(|(i, about)| Device { about, name: title(&about.name, &about.build), colour: COLOURS[i % COLOURS.len()] })
+        .collect();
+    let timed: Vec<&Point> =
+        points(lines).filter(|p| p.status == Status::Right && p.time().is_some_and(|t| t.median > 0.0)).collect();
+    let mut pictures = Vec::new();
+    if timed.is_empty() {
+        return Ok(pictures);
+    }
+    if let Some(canvas) = roofline(&devices, &timed)? {
+        pictures.push(("roofline.png", canvas));
+    }
+    if let Some(canvas) = scaling(&devices, &timed)? {
+        pictures.push(("scaling.png", canvas));
+    }
+    if let Some(canvas) = backends(&devices, &timed)? {
+        pictures.push(("backends.png", canvas));
+    }
+    Ok(pictures)
+}
+
+struct Device<'a> {
+    about: &'a Adapter,
+    name: String,
+    colour: Rgb,
+}
+
+impl Device<'_> {
+    fn has(&self, p: &Point) -> bool {
+        p.adapter == self.about.name && p.build == self.about.build
+    }
+}
+
+/// A rectangle with two logarithmic axes.
+struct Log {
+    rect: [f32; 4],
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+/// Whole decades that hold all values.
+fn decades(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let (low, high) = values
+        .filter(|v| v.is_finite() && *v > 0.0)
+        .fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), v| (low.min(v), high.max(v)));
+    if high <= 0.0 {
+        return None;
+    }
+    let (low, high) = (low.log10().floor(), (high * 1.02).log10().ceil());
+    Some((10f64.powf(low), 10f64.powf(high.max(low + 1.0))))
+}
+
+fn label(value: f64) -> String {
+    match value {
+        _ if value >= 1e9 => format!("{}G", grouped((value / 1e9).round() as usize)),
+        _ if value >= 1e6 => format!("{}M", grouped((value / 1e6).round() as usize)),
+        _ if value >= 1e4 => format!("{}k", grouped((value / 1e3).round() as usize)),
+        _ if value >= 1.0 => grouped(value.round() as usize),
+        _ => plain(value),
+    }
+}
+
+impl Log {
+    fn at(&self, x: f64, y: f64) -> [f32; 2] {
+        let share = |v: f64, (low, high): (f64, f64)| ((v / low).ln() / (high / low).ln()) as f32;
+        let [left, top, width, height] = self.rect;
+        [left + width * share(x, self.x), top + height * (1.0 - share(y, self.y))]
+    }
+
+    /// Powers of ten in a range, every so many that `room` of them fit.
+    fn ticks((low, high): (f64, f64), room: f32) -> Vec<f64> {
+        let (first, last) = (low.log10().round() as i32, high.log10().round() as i32);
+        let step = ((last - first) as f32 / room.max(1.0)).ceil().max(1.0) as usize;
+        (first..=last).step_by(step).map(|e| 10f64.powi(e)).collect()
+    }
+
+    /// Grid, border and numbers.
+    fn frame(&self, canvas: &mut Canvas, size: f32) {
+        let [left, top, width, height] = self.rect;
+        let (right, bottom) = (left + width, top + height);
+        for x in Self::ticks(self.x, width / (3.6 * size)) {
+            let at = self.at(x, self.y.0)[0].round() + 0.5;
+            canvas.line([at, top], [at, bottom], GRID, 1.0, None);
+            canvas.text(&label(x), [at, bottom + 5.0 + size], size, INK, Anchor::Middle);
+        }
+        for y in Self::ticks(self.y, height / (2.0 * size)) {
+            let at = self.at(self.x.0, y)[1].round() + 0.5;
+            canvas.line([left, at], [right, at], GRID, 1.0, None);
+            canvas.text(&label(y), [left - 6.0, at + 0.36 * size], size, INK, Anchor::End);
+        }
+        for (from, to) in [
+            ([left, top], [right, top]),
+            ([right, top], [right, bottom]),
+            ([right, bottom], [left, bottom]),
+            ([left, bottom], [left, top]),
+        ] {
+            canvas.line(from.map(|v| v + 0.5), to.map(|v| v + 0.5), SOFT_INK, 1.0, None);
+        }
+    }
+
+    fn curve(&self, canvas: &mut Canvas, through: &[[f64; 2]], colour: Rgb, width: f32) {
+        let mut path = PathBuilder::new();
+        for (i, [x, y]) in through.iter().enumerate() {
+            let [x, y] = self.at(*x, *y);
+            if i == 0 { path.move_to(x, y) } else { path.line_to(x, y) }
+        }
+        canvas.curve(path, colour, width, self.rect);
+    }
+}
+
+fn dot(canvas: &mut Canvas, at: [f32; 2], colour: Rgb) {
+    canvas.ring(at, 2.0, colour);
+    canvas.ring(at, 3.5, colour);
+}
+
+/// A box that a label or a dot takes.
+type Taken = [f32; 4];
+
+fn overlap(a: &Taken, b: &Taken) -> bool {
+    a[0] < b[0] + b[2] && b[0] < a[0] + a[2] && a[1] < b[1] + b[3] && b[1] < a[1] + a[3]
+}
+
+/// A name beside a dot where there is room for it; else none.
+fn name_beside(canvas: &mut Canvas, axes: &Log, taken: &mut Vec<Taken>, at: [f32; 2], name: &str) {
+    let width = canvas.text_width(name, SMALL);
+    let [left, top, wide, high] = axes.rect;
+    for (dx, dy) in [
+        (8.0, 4.5),
+        (-8.0 - width, 4.5),
+        (-width / 2.0, -9.0),
+        (-width / 2.0, 19.0),
+        (7.0, -7.0),
+        (7.0, 16.0),
+        (-7.0 - width, -7.0),
+        (-7.0 - width, 16.0),
+    ] {
+        let [x, y] = [at[0] + dx, at[1] + dy];
+        let place = [x - 1.0, y - SMALL + 1.0, width + 2.0, SMALL + 2.0];
+        let inside = x > left + 2.0 && x + width < left + wide - 2.0 && place[1] > top && y + 3.0 < top + high;
+        if inside && !taken.iter().any(|t| overlap(t, &place)) {
+            canvas.text(name, [x, y], SMALL, SOFT_INK, Anchor::Start);
+            taken.push(place);
+            return;
+        }
+    }
+}
+
+/// The largest size of each case's first variant on a device.
+fn largest<'a>(device: &Device<'_>, timed: &[&'a Point]) -> Vec<&'a Point> {
+    let mut found: Vec<&'a Point> = Vec::new();
+    for p in timed.iter().filter(|p| device.has(p)) {
+        match found.iter_mut().find(|f| f.case == p.case) {
+            Some(f) if f.variant == p.variant && f.size < p.size => *f = p,
+            Some(_) => {}
+            None => found.push(p),
+        }
+    }
+    found
+}
+
+/// Operations a byte against operations a second, under what the device can do at most.
+fn roofline(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> {
+    let intensity = |p: &Point| p.operations as f64 / p.bytes as f64;
+    let rate = |p: &Point| p.arithmetic.unwrap_or(f64::NAN);
+    let usable = |p: &&&Point| p.operations > 0 && p.bytes > 0 && p.arithmetic.is_some();
+    let shown: Vec<&Device<'_>> =
+        devices.iter().filter(|d| d.about.bandwidth.is_some() && timed.iter().any(|p| d.has(p))).collect();
+    let ceilings = shown.iter().flat_map(|d| d.about.arithmetic);
+    let x = decades(timed.iter().filter(usable).map(|p| intensity(p)));
+    let y = decades(timed.iter().filter(usable).map(|p| rate(p)).chain(ceilings));
+    let (Some(x), Some(y)) = (x, y) else { return Ok(None) };
+    let columns = shown.len().clamp(1, 2);
+    let rows = shown.len().div_ceil(columns);
+    let (between, left, right, high) = (95.0, 95.0, 40.0, 560.0);
+    let width = (WIDTH - left - right - between * (columns - 1) as f32) / columns as f32;
+    let mut canvas = Canvas::new(WIDTH, TOP + rows as f32 * (high + 120.0))?;
+    canvas.headline(
+        "Roofline",
+        "the largest size of each case; lines: the copy kernel's bandwidth and the multiply-add kernel's rate on that device",
+    );
+    for (i, device) in shown.iter().enumerate() {
+        let at = [left + (i % columns) as f32 * (width + between), TOP + (i / columns) as f32 * (high + 120.0)];
+        let axes = Log { rect: [at[0], at[1], width, high], x, y };
+        axes.frame(&mut canvas, TICK);
+        canvas.text(&device.name, [at[0], at[1] - 14.0], LABEL, INK, Anchor::Start);
+        canvas.text(
+            "operations a byte (FLOP/B)",
+            [at[0] + width / 2.0, at[1] + high + 50.0],
+            LABEL,
+            INK,
+            Anchor::Middle,
+        );
+        canvas.text_upward("rate (GFLOP/s)", [at[0] - 70.0, at[1] + high / 2.0], LABEL);
+        if let (Some(bandwidth), Some(peak)) = (device.about.bandwidth, device.about.arithmetic) {
+            let knee = peak / bandwidth;
+            let roof = [[x.0, x.0 * bandwidth], [knee.clamp(x.0, x.1), knee.min(x.1) * bandwidth], [x.1, peak]];
+            let roof: Vec<[f64; 2]> = if knee <= x.0 { vec![[x.0, peak], [x.1, peak]] } else { roof.to_vec() };
+            axes.curve(&mut canvas, &roof, INK, 2.0);
+            let text =
+                format!("{bandwidth:.3} GB/s, {peak:.4} GFLOP/s", bandwidth = Rounded(bandwidth), peak = Rounded(peak));
+            canvas.text(&text, [at[0] + width, at[1] - 14.0], TICK, SOFT_INK, Anchor::End);
+        }
+        let found: Vec<&Point> = largest(device, timed).into_iter().filter(|p| usable(&p)).collect();
+        let mut taken: Vec<Taken> = Vec::new();
+        for p in &found {
+            let [px, py] = axes.at(intensity(p), rate(p));
+            dot(&mut canvas, [px, py], device.colour);
+            taken.push([px - 5.0, py - 5.0, 10.0, 10.0]);
+        }
+        for p in &found {
+            let at = axes.at(intensity(p), rate(p));
+            name_beside(&mut canvas, &axes, &mut taken, at, &p.case);
+        }
+    }
+    Ok(Some(canvas))
+}
+
+/// Three digits.
+struct Rounded(f64);
+
+impl std::fmt::Display for Rounded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 >= 100.0 {
+            f.write_str(&grouped(self.0.round() as usize))
+        } else {
+            f.write_str(&crate::plot::significant(self.0))
+        }
+    }
+}
+
+/// The devices and their colours, above the panels.
+fn legend(canvas: &mut Canvas, devices: &[Device<'_>]) {
+    let keys: Vec<(&str, Rgb)> = devices.iter().map(|d| (&*d.name, d.colour)).collect();
+    let width = canvas.keys_width(&keys);
+    canvas.keys([((WIDTH - width) / 2.0 + 7.0).max(20.0), 112.0], &keys);
+}
+
+/// Time against size, a panel for each case.
+fn scaling(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> {
+    let mut cases: Vec<(&str, &str)> = Vec::new();
+    for p in timed {
+        let several = timed.iter().any(|q| q.case == p.case && q.variant == p.variant && q.size != p.size);
+        if several && !cases.iter().any(|(case, _)| *case == p.case) {
+            cases.push((&p.case, &p.variant));
+        }
+    }
+    if cases.is_empty() {
+        return Ok(None);
+    }
+    const COLUMNS: usize = 5;
+    let (left, width, high) = (85.0, 215.0, 150.0);
+    let (pitch_x, pitch_y) = ((WIDTH - left - 20.0) / COLUMNS as f32, high + 92.0);
+    let rows = cases.len().div_ceil(COLUMNS);
+    let mut canvas = Canvas::new(WIDTH, TOP + rows as f32 * pitch_y + 20.0)?;
+    canvas
+        .headline("Time against size", "kernels alone; median time in µs upwards, size to the right, both logarithmic");
+    legend(&mut canvas, devices);
+    for (i, (case, variant)) in cases.iter().enumerate() {
+        let own: Vec<&&Point> = timed.iter().filter(|p| p.case == *case && p.variant == *variant).collect();
+        let time = |p: &Point| p.time().map_or(f64::NAN, |t| t.median);
+        let (Some(x), Some(y)) = (decades(own.iter().map(|p| p.size as f64)), decades(own.iter().map(|p| time(p))))
+        else {
+            continue;
+        };
+        let at = [left + (i % COLUMNS) as f32 * pitch_x, TOP + 12.0 + (i / COLUMNS) as f32 * pitch_y];
+        let axes = Log { rect: [at[0], at[1], width, high], x, y };
+        axes.frame(&mut canvas, SMALL);
+        let name = if *variant == "default" { (*case).to_owned() } else { format!("{case}, {variant}") };
+        canvas.text(&name, [at[0], at[1] - 8.0], TICK, INK, Anchor::Start);
+        let mut unit = own[0].unit.clone();
+        while canvas.text_width(&unit, SMALL) > width + 50.0 {
+            unit.truncate(unit.trim_end_matches('…').rfind(' ').unwrap_or(0));
+            unit.push('…');
+        }
+        canvas.text(&unit, [at[0] + width / 2.0, at[1] + high + 39.0], SMALL, SOFT_INK, Anchor::Middle);
+        canvas.text_upward("µs", [at[0] - 52.0, at[1] + high / 2.0], SMALL);
+        for device in devices {
+            let mut line: Vec<[f64; 2]> =
+                own.iter().filter(|p| device.has(p)).map(|p| [p.size as f64, time(p)]).collect();
+            line.sort_by(|a, b| a[0].total_cmp(&b[0]));
+            axes.curve(&mut canvas, &line, device.colour, 1.8);
+            for [x, y] in line {
+                canvas.ring(axes.at(x, y), 2.2, device.colour);
+            }
+        }
+    }
+    Ok(Some(canvas))
+}
+
+/// The time on every device over that on the first, a row for each case.
+fn backends(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> {
+    let Some((first, others)) = devices.split_first().filter(|(_, others)| !others.is_empty()) else { return Ok(None) };
+    let time = |p: &Point| p.time().map_or(f64::NAN, |t| t.median);
+    let rows: Vec<(&Point, Vec<(&Device<'_>, f64)>)> = largest(first, timed)
+        .into_iter()
+        .map(|p| {
+            let same = |d: &Device<'_>| {
+                timed.iter().find(|q| d.has(q) && (&q.case, &q.variant, q.size) == (&p.case, &p.variant, p.size))
+            };
+            (p, others.iter().filter_map(|d| Some((d, time(same(d)?) / time(p)))).collect())
+        })
+        .collect();
+    let Some(x) = decades(rows.iter().flat_map(|(_, r)| r.iter().map(|(_, r)| *r)).chain([1.0])) else {
+        return Ok(None);
+    };
+    let (left, pitch) = (370.0, 24.0);
+    let high = pitch * rows.len() as f32;
+    let mut canvas = Canvas::new(WIDTH, TOP + high + 100.0)?;
+    canvas.headline(
+        "Backend against backend",
+        &format!("time of the kernels over that on {}; the largest size of each case", first.name),
+    );
+    legend(&mut canvas, others);
+    let axes = Log { rect: [left, TOP, WIDTH - left - 60.0, high], x, y: (1.0, 10.0) };
+    let [_, top, width, _] = axes.rect;
+    for tick in Log::ticks(x, width / (3.6 * TICK)) {
+        let at = axes.at(tick, 1.0)[0].round() + 0.5;
+        canvas.line([at, top], [at, top + high], GRID, 1.0, None);
+        canvas.text(&label(tick), [at, top + high + 9.0 + TICK], TICK, INK, Anchor::Middle);
+    }
+    let one = axes.at(1.0, 1.0)[0].round() + 0.5;
+    canvas.line([one, top], [one, top + high], INK, 1.6, None);
+    for (i, (p, ratios)) in rows.iter().enumerate() {
+        let y = top + (i as f32 + 0.5) * pitch;
+        canvas.line([left, y.round() + 0.5], [left + width, y.round() + 0.5], GRID, 1.0, None);
+        let variant = if p.variant == "default" { String::new() } else { format!(", {}", p.variant) };
+        let name = format!("{}{variant}, {}", p.case, grouped(p.size));
+        canvas.text(&name, [left - 12.0, y + 0.36 * TICK], TICK, INK, Anchor::End);
+        for (device, ratio) in ratios {
+            let x = axes.at(*ratio, 1.0)[0];
+            canvas.line([one, y], [x, y], device.colour, 1.4, None);
+        }
+        for (device, ratio) in ratios {
+            dot(&mut canvas, [axes.at(*ratio, 1.0)[0], y], device.colour);
+        }
+    }
+    let name = format!("time over that on {} (left of 1: faster)", first.name);
+    canvas.text(&name, [left + width / 2.0, top + high + 60.0], LABEL, INK, Anchor::Middle);
+    Ok(Some(canvas))
+}

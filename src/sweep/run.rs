@@ -1,0 +1,540 @@
+//! Running a sweep: for each problem the reference, then every device in turn.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::cases::{self, Agreement, Problem};
+use super::ceiling::{self, Ceilings, Took, clock, timed};
+use super::config::{Build, Config, Job, LEAST_SAMPLES};
+use super::record::{Adapter, Control as Ratio, Folder, Header, KernelId, Key, Line, Point, Spread, Status};
+use super::{report, source};
+use crate::device::gpu::{self, AdapterReport, Quirk};
+use crate::device::{CancelToken, Choice, Control, DeviceOptions, parse_size};
+use crate::io::Fingerprint;
+use crate::{Device, Error, Result};
+
+/// The problem that is measured twice.
+const CONTROL: (&str, usize) = ("unary", 1 << 20);
+/// Samples of each of the two.
+const CONTROL_SAMPLES: usize = 31;
+
+/// What a sweep's caller decides.
+#[derive(Default)]
+pub struct Options<'a> {
+    /// Stops the sweep; the folder stays usable.
+    pub cancel: CancelToken,
+    /// Called with the points done, all points, and the next one's name.
+    pub progress: Option<&'a (dyn Fn(usize, usize, &str) + Sync)>,
+    /// Called with what somebody should know at once.
+    pub notice: Option<&'a (dyn Fn(&str) + Sync)>,
+    /// Changes the references before results are compared with them: a test's way to a wrong result.
+    #[doc(hidden)]
+    pub alter: Option<&'a (dyn Fn(&Job, &mut Vec<Vec<u8>>) + Sync)>,
+}
+
+impl std::fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("cancel", &self.cancel).finish_non_exhaustive()
+    }
+}
+
+/// What came of a sweep, the starts before this one included.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct Summary {
+    /// Points that are right.
+    pub right: usize,
+    /// Points with wrong results, and how they are wrong.
+    pub wrong: Vec<String>,
+    /// Points that gave an error.
+    pub failed: Vec<String>,
+    /// Points that a device cannot do.
+    pub refused: Vec<String>,
+    /// Controls outside of the band: the times of these devices are not to be trusted.
+    pub untrusted: Vec<String>,
+    /// Points that were there already.
+    pub before: usize,
+    /// What was written.
+    pub files: Vec<PathBuf>,
+}
+
+impl Summary {
+    /// Whether every result that there is agrees with the reference, and no device failed.
+    pub fn is_right(&self) -> bool {
+        self.wrong.is_empty() && self.failed.is_empty()
+    }
+}
+
+/// A device of the sweep.
+struct Target {
+    name: String,
+    build: Build,
+    options: DeviceOptions,
+    device: Device,
+    about: Adapter,
+    ceilings: Option<Ceilings>,
+}
+
+fn quirk(quirk: &Quirk) -> String {
+    match quirk {
+        Quirk::LoopLimit64k => "loop_limit_64k".into(),
+        Quirk::NoTimestamps => "no_timestamps".into(),
+        Quirk::Wrong { test, .. } => format!("wrong: {test}"),
+    }
+}
+
+impl Target {
+    fn open(name: String, build: Build, options: DeviceOptions) -> Result<Self> {
+        let device = Device::open(&options)?;
+        let mut about = Adapter { name: name.clone(), build: build.name().into(), ..Adapter::default() };
+        match &device {
+            Device::Cpu(_) => {
+                about.kind = "native".into();
+                let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
+                about.driver = threads.map_or("threads unknown".into(), |n| format!("{n} threads"));
+            }
+            Device::Gpu(gpu) => {
+                let adapter = gpu.adapter();
+                about.kind = adapter.kind.into();
+                about.driver = format!("{} {}", adapter.driver, adapter.driver_info).trim().into();
+                about.quirks = gpu.quirks().iter().map(quirk).collect();
+            }
+        }
+        Ok(Self { name, build, options, device, about, ceilings: None })
+    }
+}
+
+/// The devices that a configuration names, by their names, and whether each was asked for by itself.
+fn names(config: &Config) -> Result<Vec<(String, bool)>> {
+    let mut names: Vec<(String, bool)> = Vec::new();
+    let mut add = |name: String, asked| {
+        if !names.iter().any(|(known, _)| *known == name) {
+            names.push((name, asked));
+        }
+    };
+    for adapter in &config.adapters {
+        match adapter.parse::<Choice>()? {
+            Choice::Named(name) if name == "all" => {
+                add("cpu".into(), false);
+                gpu::adapters().iter().map(AdapterReport::choose_by).for_each(|name| add(name, false));
+            }
+            Choice::Cpu => add("cpu".into(), true),
+            _ => add(adapter.trim().to_owned(), true),
+        }
+    }
+    Ok(names)
+}
+
+/// Opens every device in every build.
+fn open(config: &Config, options: &Options<'_>) -> Result<(Vec<Target>, Vec<Adapter>)> {
+    let mut targets: Vec<Target> = Vec::new();
+    let mut closed = Vec::new();
+    for (name, asked) in names(config)? {
+        for build in &config.builds {
+            let choice: Choice = name.parse()?;
+            // Twins have bounds checks of their own, always.
+            if choice == Choice::Cpu && *build != config.builds[0] {
+                continue;
+            }
+            let options_of = DeviceOptions {
+                choice,
+                memory_budget: config.memory_budget.as_deref().map(parse_size).transpose()?,
+                threads: config.threads,
+                force: config.force,
+                checked: *build == Build::Checked,
+                ..DeviceOptions::default()
+            };
+            let opened = Target::open(name.clone(), *build, options_of);
+            match opened {
+                Ok(mut target) => {
+                    // Part of a name means one adapter, whose whole name the points have.
+                    let whole = match &target.device {
+                        Device::Cpu(_) => "cpu".to_owned(),
+                        Device::Gpu(gpu) => gpu.adapter().choose_by(),
+                    };
+                    target.name.clone_from(&whole);
+                    target.about.name.clone_from(&whole);
+                    if !targets.iter().any(|t| t.name == whole && t.build == *build) {
+                        targets.push(target);
+                    }
+                }
+                Err(error) if asked => return Err(error),
+                Err(error) => {
+                    options.say(&format!("{name} is left out: {error}"));
+                    let (build, error) = (build.name().into(), Some(error.to_string()));
+                    closed.push(Adapter { name: name.clone(), build, error, ..Adapter::default() });
+                }
+            }
+        }
+    }
+    Ok((targets, closed))
+}
+
+impl Options<'_> {
+    fn say(&self, text: &str) {
+        if let Some(notice) = self.notice {
+            notice(text);
+        }
+    }
+
+    fn control(&self) -> Control<'_> {
+        Control { cancel: self.cancel.clone(), ..Control::default() }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// Runs what the folder does not have yet, and writes the report and the pictures.
+///
+/// # Errors
+/// As [`Folder::open`]; what opening a device that is named gives; `Cancelled`, after which the same call goes on. What
+/// goes wrong on a device is a point's status and not an error.
+pub fn run(config: &Config, output: &Path, options: &Options<'_>) -> Result<Summary> {
+    let mut folder = Folder::open(output, &Header::new(config))?;
+    let before = folder.points().count();
+    let result = points(config, &mut folder, options);
+    if !matches!(result, Ok(()) | Err(Error::Cancelled)) {
+        return result.map(|()| Summary::default());
+    }
+    let mut summary = Summary { before, ..summarise(&folder.lines) };
+    summary.files = report::write(output, &folder.lines)?;
+    result.map(|()| summary)
+}
+
+/// What lines come to.
+fn summarise(lines: &[Line]) -> Summary {
+    let mut summary = Summary::default();
+    for line in lines {
+        match line {
+            Line::Point(p) => {
+                let said = format!("{}: {}", p.key(), p.detail.as_deref().unwrap_or_default());
+                match p.status {
+                    Status::Right => summary.right += 1,
+                    Status::Wrong => summary.wrong.push(said),
+                    Status::Failed => summary.failed.push(said),
+                    Status::Refused => summary.refused.push(said),
+                }
+            }
+            Line::Control(c) if !c.holds() => {
+                let Ratio { adapter, when, ratio, band, .. } = c;
+                summary.untrusted.push(format!("{adapter}, {when}: {ratio:.3}, must be within {band} of 1"));
+            }
+            _ => {}
+        }
+    }
+    summary
+}
+
+fn points(config: &Config, folder: &mut Folder, options: &Options<'_>) -> Result<()> {
+    let jobs = config.jobs();
+    let (mut targets, closed) = open(config, options)?;
+    let done: HashSet<Key> = folder.points().map(Point::key).collect();
+    let is_done = |target: &Target, job: &Job| done.contains(&Key::new(&target.name, target.build, job));
+    for target in &targets {
+        let known =
+            |line: &&Line| matches!(line, Line::Adapter(a) if a.name == target.name && a.build == target.about.build);
+        if let Some(Line::Adapter(before)) = folder.lines.iter().find(known)
+            && before.driver != target.about.driver
+        {
+            let (name, here, there) = (&target.name, &target.about.driver, &before.driver);
+            let why = format!("\"{here}\" now, and \"{there}\" when the sweep began: name another folder");
+            return Err(Error::invalid(format!("the driver of {name}"), why));
+        }
+    }
+    if targets.iter().all(|t| jobs.iter().all(|job| is_done(t, job))) {
+        return Ok(());
+    }
+    for adapter in closed {
+        folder.append(Line::Adapter(adapter))?;
+    }
+    let reference = DeviceOptions { threads: config.threads, ..DeviceOptions::new(Choice::Cpu) };
+    let reference = Device::open(&reference)?;
+    // Times are asked for.
+    let timing = config.samples >= LEAST_SAMPLES;
+    for target in &mut targets {
+        options.check()?;
+        if timing {
+            match ceiling::measure(&target.device, &options.control()) {
+                Ok(ceilings) => target.ceilings = Some(ceilings),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(error) => options.say(&format!("{}: no ceilings: {error}", target.name)),
+            }
+            target.about.bandwidth = target.ceilings.map(|c| c.bandwidth);
+            target.about.arithmetic = target.ceilings.map(|c| c.arithmetic);
+        }
+        folder.append(Line::Adapter(target.about.clone()))?;
+    }
+    if timing {
+        controls(config, &mut targets, "start", folder, options)?;
+    }
+    let all = jobs.len() * targets.len();
+    let mut at = 0;
+    let context = Context { config, commit: source::commit(), options };
+    for job in &jobs {
+        let mut expected = None;
+        for target in &mut targets {
+            options.check()?;
+            if let Some(progress) = options.progress {
+                progress(at, all, &format!("{} on {}", job.name(), target.name));
+            }
+            at += 1;
+            if is_done(target, job) {
+                continue;
+            }
+            if expected.is_none() {
+                let mut results = reference_of(&reference, job, options)?;
+                if let Some(alter) = options.alter {
+                    alter(job, &mut results);
+                }
+                expected = Some(results);
+            }
+            let Some(expected) = &expected else { continue };
+            let point = context.point(target, job, expected)?;
+            if matches!(point.status, Status::Wrong | Status::Failed) {
+                let what = if point.status == Status::Wrong { "WRONG RESULT" } else { "FAILED" };
+                options.say(&format!("{what}: {}: {}", point.key(), point.detail.as_deref().unwrap_or_default()));
+            }
+            folder.append(Line::Point(Box::new(point)))?;
+        }
+        targets.iter().for_each(|t| t.device.trim());
+        reference.trim();
+    }
+    if timing {
+        controls(config, &mut targets, "end", folder, options)?;
+    }
+    if let Some(progress) = options.progress {
+        progress(all, all, "");
+    }
+    Ok(())
+}
+
+/// The native path's results.
+fn reference_of(device: &Device, job: &Job, options: &Options<'_>) -> Result<Vec<Vec<u8>>> {
+    let problem = job.case.problem(device.capabilities(), job.size, job.variant)?;
+    let outputs = device.prepare(&problem.recording)?.run(&problem.feeds(), &options.control())?;
+    Ok(problem.results(&outputs)?.into_iter().map(<[u8]>::to_vec).collect())
+}
+
+/// Measures one point twice on each device, in turns.
+fn controls(
+    config: &Config,
+    targets: &mut [Target],
+    when: &str,
+    folder: &mut Folder,
+    options: &Options<'_>,
+) -> Result<()> {
+    let (name, size) = CONTROL;
+    let case = cases::find(name).ok_or_else(|| Error::Internal(format!("no case {name}")))?;
+    for target in targets {
+        let ratio = (|| {
+            let problem = case.problem(target.device.capabilities(), size, case.variants[0])?;
+            let mut pair = [target.device.prepare(&problem.recording)?, target.device.prepare(&problem.recording)?];
+            let mut times = [Vec::new(), Vec::new()];
+            for sample in 0..CONTROL_SAMPLES + config.warmup {
+                // First one, then the other.
+                for i in [sample % 2, 1 - sample % 2] {
+                    let (_, took) = timed(&target.device, &mut pair[i], &problem.feeds(), &options.control())?;
+                    if sample >= config.warmup {
+                        times[i].push(took.kernels.unwrap_or(took.wall).as_secs_f64());
+                    }
+                }
+            }
+            let median = |times: &[f64]| Spread::of(times).map_or(f64::NAN, |s| s.median);
+            Ok(median(&times[0]) / median(&times[1]))
+        })();
+        match ratio {
+            Ok(ratio) => {
+                let control = Ratio {
+                    adapter: target.name.clone(),
+                    build: target.about.build.clone(),
+                    when: when.into(),
+                    point: format!("{name} {} {size}", case.variants[0]),
+                    ratio,
+                    band: config.control_band,
+                };
+                if !control.holds() {
+                    options.say(&format!(
+                        "the times of {} are not to be trusted: a point against itself has the ratio {ratio:.3} at the \
+                         {when} of the sweep, which must be within {} of 1",
+                        target.name, config.control_band
+                    ));
+                }
+                folder.append(Line::Control(control))?;
+            }
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(error) => options.say(&format!("{}: no control point: {error}", target.name)),
+        }
+    }
+    Ok(())
+}
+
+struct Context<'a> {
+    config: &'a Config,
+    commit: String,
+    options: &'a Options<'a>,
+}
+
+/// What was measured of a point.
+struct Measured {
+    problem: Problem,
+    took: Vec<Took>,
+    checksum: String,
+    deviation: f64,
+    detail: Option<String>,
+}
+
+impl Context<'_> {
+    fn point(&self, target: &mut Target, job: &Job, expected: &[Vec<u8>]) -> Result<Point> {
+        let mut point = Point {
+            adapter: target.name.clone(),
+            build: target.about.build.clone(),
+            case: job.case.name.into(),
+            variant: job.variant.into(),
+            size: job.size,
+            unit: job.case.unit.into(),
+            kernels: Vec::new(),
+            status: Status::Failed,
+            deviation: None,
+            detail: None,
+            checksum: None,
+            reference: Some(checksum(expected.iter().map(|o| &o[..]))),
+            kernel_us: None,
+            clock: None,
+            wall_us: None,
+            samples: 0,
+            bytes: 0,
+            operations: 0,
+            dispatches: 0,
+            bandwidth: None,
+            arithmetic: None,
+            bandwidth_share: None,
+            arithmetic_share: None,
+            driver: target.about.driver.clone(),
+            quirks: target.about.quirks.clone(),
+            wgpu: source::wgpu_version().into(),
+            commit: self.commit.clone(),
+        };
+        match self.measure(&target.device, job, expected) {
+            Ok(measured) => self.fill(&mut point, target, &measured),
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(error) => {
+                let refused = matches!(error, Error::Unsupported { .. } | Error::OverBudget { .. });
+                point.status = if refused { Status::Refused } else { Status::Failed };
+                point.detail = Some(error.to_string());
+                if matches!(error, Error::DeviceLost { .. } | Error::Corrupted { .. }) {
+                    target.device = Device::open(&target.options)?;
+                }
+            }
+        }
+        if point.kernels.is_empty()
+            && let Ok(problem) = job.case.problem(target.device.capabilities(), job.case.sizes[0], job.variant)
+        {
+            point.kernels = kernels(&problem);
+        }
+        Ok(point)
+    }
+
+    fn measure(&self, device: &Device, job: &Job, expected: &[Vec<u8>]) -> Result<Measured> {
+        let control = self.options.control();
+        let problem = job.case.problem(device.capabilities(), job.size, job.variant)?;
+        let mut prepared = device.prepare(&problem.recording)?;
+        let feeds = problem.feeds();
+        let (first, _) = timed(device, &mut prepared, &feeds, &control)?;
+        let results = problem.results(&first)?;
+        let (deviation, mut detail) = compare(&problem, expected, &results);
+        let mut took = Vec::with_capacity(self.config.samples);
+        // A wrong result has no time.
+        let runs = if detail.is_some() { 0 } else { self.config.warmup.saturating_sub(1) + self.config.samples };
+        for run in 0..runs {
+            let (outputs, time) = timed(device, &mut prepared, &feeds, &control)?;
+            if problem.results(&outputs)? != results {
+                detail = Some(format!("run {} gives something else than the first", run + 2));
+                break;
+            }
+            if run + self.config.samples >= runs {
+                took.push(time);
+            }
+        }
+        let checksum = checksum(results.into_iter());
+        drop(feeds);
+        Ok(Measured { problem, took, checksum, deviation, detail })
+    }
+
+    fn fill(&self, point: &mut Point, target: &Target, m: &Measured) {
+        point.kernels = kernels(&m.problem);
+        point.bytes = m.problem.bytes;
+        point.operations = m.problem.operations;
+        point.dispatches = m.problem.recording.dispatches().count();
+        point.deviation = Some(m.deviation).filter(|d| d.is_finite());
+        point.checksum = Some(m.checksum.clone());
+        point.detail.clone_from(&m.detail);
+        point.status = if m.detail.is_some() { Status::Wrong } else { Status::Right };
+        if m.detail.is_some() {
+            return;
+        }
+        point.samples = m.took.len();
+        if m.took.len() < LEAST_SAMPLES {
+            return;
+        }
+        let us = |times: Vec<f64>| if times.len() == m.took.len() { Spread::of(&times) } else { None };
+        point.wall_us = us(m.took.iter().map(|t| t.wall.as_secs_f64() * 1e6).collect());
+        point.kernel_us = us(m.took.iter().filter_map(|t| Some(t.kernels?.as_secs_f64() * 1e6)).collect());
+        point.clock = point.kernel_us.and(clock(&target.device)).map(Into::into);
+        // Nanoseconds.
+        let Some(time) = point.kernel_us.map(|s| s.median * 1e3).filter(|t| *t > 0.0) else { return };
+        point.bandwidth = Some(m.problem.bytes as f64 / time);
+        point.arithmetic = Some(m.problem.operations as f64 / time);
+        point.bandwidth_share = point.bandwidth.zip(target.ceilings).map(|(b, c)| b / c.bandwidth);
+        point.arithmetic_share = point.arithmetic.zip(target.ceilings).map(|(a, c)| a / c.arithmetic);
+    }
+}
+
+fn kernels(problem: &Problem) -> Vec<KernelId> {
+    let id = |k: &'static crate::kernel::Kernel| KernelId { label: k.label().into(), hash: format!("{:016x}", k.hash) };
+    problem.kernels().into_iter().map(id).collect()
+}
+
+fn checksum<'a>(outputs: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut sign = Fingerprint::default();
+    for output in outputs {
+        sign.number(output.len() as u64);
+        let words = output.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        words.for_each(|word| sign.word(word));
+    }
+    format!("{:016x}", sign.value())
+}
+
+/// The worst output's deviation, and what is wrong with it if it is above 1.
+fn compare(problem: &Problem, expected: &[Vec<u8>], results: &[&[u8]]) -> (f64, Option<String>) {
+    let mut worst: (f64, Option<String>) = (0.0, None);
+    if expected.len() != results.len() {
+        return (f64::INFINITY, Some(format!("{} outputs, the reference has {}", results.len(), expected.len())));
+    }
+    for (((tensor, agreement), expected), got) in problem.outputs.iter().zip(expected).zip(results) {
+        let deviation = agreement.deviation(expected, got);
+        if deviation <= worst.0 {
+            continue;
+        }
+        let detail = (deviation > 1.0).then(|| {
+            let name = problem.recording.info(*tensor).map_or("", |info| &info.name);
+            let model = match agreement {
+                Agreement::Bits => "must be equal bit for bit".into(),
+                Agreement::Within(x) => format!("{deviation:.3} times the {x:e} of its largest value that are allowed"),
+            };
+            let words = || expected.chunks_exact(4).zip(got.chunks_exact(4)).enumerate().filter(|(_, (e, g))| e != g);
+            let word = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            let first = words().next().map_or(String::new(), |(i, (e, g))| {
+                let (e, g) = (word(e), word(g));
+                format!(
+                    ", word {i} first: {e:#010x} ({}) expected, {g:#010x} ({}) found",
+                    f32::from_bits(e),
+                    f32::from_bits(g)
+                )
+            });
+            format!("\"{name}\" {model}; {} of {} words differ{first}", words().count(), expected.len() / 4)
+        });
+        worst = (deviation, detail);
+    }
+    worst
+}
