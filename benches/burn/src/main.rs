@@ -343,7 +343,7 @@ fn rounds(one: &mut dyn Side, other: &mut dyn Side, calls: usize, n: usize) -> R
     for round in 0..n {
         for turn in 0..2 {
             let who = (round + turn) % 2;
-            let side: &mut dyn Side = if who == 0 { one } else { other };
+            let side: &mut dyn Side = if who == 0 { &mut *one } else { &mut *other };
             spent[who].push(timed(side, calls)?);
         }
     }
