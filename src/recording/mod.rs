@@ -20,6 +20,8 @@ use crate::{Error, Result};
 pub struct Capabilities {
     /// The native executor, whose twins run a transform of any length in one command.
     pub native: bool,
+    /// A driver that computes on the CPU, for which some ops have kernels of their own.
+    pub software: bool,
     /// The largest tensor that can be bound, in bytes.
     pub max_tensor_bytes: u64,
     /// Kernel loops must stay below this many iterations an invocation (60,000 on Mesa 22's lavapipe).
@@ -37,6 +39,7 @@ impl Default for Capabilities {
     fn default() -> Self {
         Self {
             native: false,
+            software: false,
             max_tensor_bytes: 128 << 20,
             max_loop: 60_000,
             budget_bytes: 1 << 30,

@@ -238,6 +238,7 @@ impl Gpu {
         let most = limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX));
         let cautious = Capabilities {
             native: false,
+            software: adapter::is_software(&info),
             max_tensor_bytes: most.min(limits.max_buffer_size / 9 * 8) & !255,
             max_loop: CAUTIOUS_LOOP,
             budget_bytes: options.memory_budget.unwrap_or(budget),
