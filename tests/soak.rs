@@ -585,7 +585,7 @@ fn engines() -> Vec<Engine> {
 
 fn soak(engine: &Engine, minutes: Option<f64>) {
     let total = minutes.map_or(Duration::from_secs(2), |m| Duration::from_secs_f64(60.0 * m));
-    let each = (total / 8).min(Duration::from_secs(30));
+    let each = (total / 8).min(Duration::from_secs(60));
     let jobs = reference(&engine.device);
     let tally = Tally::default();
     let (begun, mut rounds) = (Instant::now(), Vec::new());
@@ -615,7 +615,7 @@ fn soak(engine: &Engine, minutes: Option<f64>) {
             println!("{line} resident {resident}, held {held:?}, last job {late:.1?} over the time");
         }
     }
-    // No thread waits for work that others left behind.
+    // A long run has seen everything.
     for what in ["replays", "made anew", "cancelled", "late", "refused", "bad input", "futures"] {
         assert!(minutes.is_none() || tally.of(what) > 0, "{what}: never in all the time");
     }
