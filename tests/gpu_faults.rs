@@ -171,9 +171,9 @@ fn check(y: &[f32], value: f32) {
 }
 
 /// The layer calls a device lost while the software driver still works on what it was given, which then must not be
-/// freed.
-fn linger() {
-    std::thread::sleep(Duration::from_millis(50));
+/// freed. How long that takes depends on what else the machine does.
+fn linger(clock: &Clock) {
+    std::thread::sleep(Duration::from_millis(50) + clock.normal);
 }
 
 /// Where the first error came up and what it was, after everything that was returned has been checked.
@@ -201,7 +201,7 @@ fn attempt(options: &DeviceOptions, clock: &mut Clock) -> std::result::Result<()
                 assert!(matches!(prepared.read(kept), Err(Error::DeviceLost { .. })));
                 assert!(matches!(device.prepare(&rec), Err(Error::DeviceLost { .. })));
             }
-            linger();
+            linger(clock);
             return Err((place, error));
         }
     }
@@ -294,13 +294,13 @@ fn jobs_under_the_layer() {
             },
             |device| {
                 let (rec, tensors) = recording(device);
-                let mut prepared = device.prepare(&rec).inspect_err(|_| linger())?;
+                let mut prepared = device.prepare(&rec).inspect_err(|_| linger(clock))?;
                 let result = futures(&mut prepared, tensors, 18, clock);
                 match &result {
                     Ok(()) => {}
                     Err(Error::DeviceLost { .. }) => {
                         outcomes.push("in a future: device lost".to_owned());
-                        linger();
+                        linger(clock);
                     }
                     Err(error) => panic!("{error}"),
                 }
