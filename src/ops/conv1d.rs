@@ -11,6 +11,8 @@ use crate::{Error, Result};
 
 /// Channels and positions that a workgroup of `shaders/conv1d.wgsl` computes.
 const TILE: [usize; 2] = [64, 128];
+/// The same of `shaders/conv1d_wide.wgsl`.
+const WIDE: [usize; 2] = [8, 128];
 /// Channels of a packed panel.
 const PANEL: usize = 8;
 /// Terms of the sum that one dispatch of the shader adds: 2 loop iterations a term, far below the loop limit, and a
@@ -130,6 +132,11 @@ impl Conv1d {
     /// Terms of one output's sum.
     fn terms(&self) -> usize {
         self.group_in() * self.taps
+    }
+
+    /// Whether `shaders/conv1d_wide.wgsl` computes it on such a device.
+    fn is_wide(&self, capabilities: &Capabilities) -> bool {
+        capabilities.software && self.stride == 1 && self.dilation == 1 && self.taps <= MAX_TERMS
     }
 
     fn weights(&self) -> usize {
@@ -295,7 +302,8 @@ impl Conv1d {
     pub fn method(&self, capabilities: &Capabilities) -> Result<Method> {
         let n_out = self.output_length()?;
         let cost = if capabilities.native { &NATIVE } else { &GPU };
-        let round = |n: usize, i: usize| n.div_ceil(cost.tile[i]) as f64 * cost.tile[i] as f64;
+        let tile = if self.is_wide(capabilities) { WIDE } else { cost.tile };
+        let round = |n: usize, i: usize| n.div_ceil(tile[i]) as f64 * tile[i] as f64;
         let units = (self.batch * self.groups) as f64;
         let mut least = units * round(self.group_out(), 0) * round(n_out, 1) * self.terms() as f64;
         let mut method = Method::Direct;
@@ -310,8 +318,9 @@ impl Conv1d {
             let total = elements * (cost.element + cost.doubling * (points as f64).log2()) + products * cost.product;
             let input = (self.batch * self.channels_in) as f64 * blocks * (points + 2) as f64 * 4.0;
             let spectra = self.weights() as f64 / self.taps as f64 * (points + 2) as f64 * 4.0;
-            // The spectra of the signal and the filters stand whole in memory; those of the result may be cut.
-            let most = capabilities.max_tensor_bytes.min(capabilities.budget_bytes / 8) as f64;
+            // The spectra of the signal and the filters stand whole in memory; those of the result may be cut. The budget
+            // has no say: methods round differently, and results do not depend on how much memory there is.
+            let most = capabilities.max_tensor_bytes as f64;
             let fits = input <= most && spectra <= most && self.group_in() <= MAX_CHANNELS;
             if total < least && fits {
                 (least, method) = (total, Method::OverlapSave(points));
@@ -485,11 +494,43 @@ fn overlap_save(
     Ok(())
 }
 
+/// By `shaders/conv1d_wide.wgsl`.
+fn wide(rec: &mut Recording, filters: &Filters, w: Tensor<[f32; 4]>, x: Tensor<f32>, y: Tensor<f32>) -> Result<()> {
+    use kernel::conv1d_wide::{Args, Params, dispatch};
+    let conv = &filters.conv;
+    let n_out = conv.output_length()?;
+    let most = MAX_TERMS / conv.taps;
+    for c_first in (0..conv.group_in()).step_by(most) {
+        let c_count = most.min(conv.group_in() - c_first);
+        let params = Params {
+            n_in: conv.length as u32,
+            n_out: n_out as u32,
+            c_in: conv.group_in() as u32,
+            c_out: conv.group_out() as u32,
+            groups: conv.groups as u32,
+            taps: conv.taps as u32,
+            pad: conv.pads().0 as u32,
+            c_first: c_first as u32,
+            c_count: c_count as u32,
+            flags: u32::from(filters.bias.is_some()) | if c_first > 0 { 2 } else { 0 },
+        };
+        let args = Args { x, w, bias: filters.bias.unwrap_or(x), y };
+        let tiles = conv.group_out().div_ceil(WIDE[0]) * n_out.div_ceil(WIDE[1]);
+        let groups = (conv.batch * conv.groups * tiles) as u64;
+        let work = groups * (WIDE[0] * WIDE[1] * c_count * conv.taps) as u64;
+        rec.dispatch(dispatch(params, args, groups).work(work))?;
+    }
+    Ok(())
+}
+
 fn direct(rec: &mut Recording, filters: &Filters, packed: Tensor<f32>, x: Tensor<f32>, y: Tensor<f32>) -> Result<()> {
     use kernel::conv1d::{Args, Params, dispatch};
     let conv = &filters.conv;
     let n_out = conv.output_length()?;
     let terms = conv.terms();
+    if let Some(w) = packed.cast().filter(|_| conv.is_wide(rec.capabilities())) {
+        return wide(rec, filters, w, x, y);
+    }
     let most = if rec.capabilities().native { terms } else { MAX_TERMS };
     let tiles = conv.group_out().div_ceil(TILE[0]) * n_out.div_ceil(TILE[1]);
     for k_first in (0..terms).step_by(most) {

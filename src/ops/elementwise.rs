@@ -49,8 +49,14 @@ fn unary(
 ) -> Result<()> {
     use kernel::unary::{Args, Params, dispatch};
     same_length(op, x, y)?;
+    let groups = workgroups(x.len(), ITEMS);
+    if let (false, Some(x), Some(y)) = (rec.capabilities().native, x.cast(), y.cast()) {
+        use kernel::unary_wide::{Args, Params, dispatch};
+        let params = Params { n: x.len() as u32, mode, scale, offset };
+        return rec.dispatch(dispatch(params, Args { x, y }, groups));
+    }
     let params = Params { n: x.len() as u32, mode, scale, offset };
-    rec.dispatch(dispatch(params, Args { x, y }, workgroups(x.len(), ITEMS)))
+    rec.dispatch(dispatch(params, Args { x, y }, groups))
 }
 
 /// `y = scale·x + offset`.
@@ -88,8 +94,15 @@ fn binary(
     use kernel::binary::{Args, Params, dispatch};
     same_length(op, a, y)?;
     row_fits(op, a, b)?;
+    let groups = workgroups(a.len(), ITEMS);
+    // Rows of whole fours make a length of whole fours.
+    if let (false, Some(a), Some(b), Some(y)) = (rec.capabilities().native, a.cast(), b.cast(), y.cast()) {
+        use kernel::binary_wide::{Args, Params, dispatch};
+        let params = Params { n: a.len() as u32, row: b.len() as u32, mode, alpha, beta };
+        return rec.dispatch(dispatch(params, Args { a, b, y }, groups));
+    }
     let params = Params { n: a.len() as u32, row: b.len() as u32, mode, alpha, beta };
-    rec.dispatch(dispatch(params, Args { a, b, y }, workgroups(a.len(), ITEMS)))
+    rec.dispatch(dispatch(params, Args { a, b, y }, groups))
 }
 
 /// `y = alpha·a + beta·b`; `b` is as long as `a` or one row of it.

@@ -6,6 +6,8 @@ use crate::{Error, Result};
 
 /// Rows and columns that a workgroup of `shaders/gemm.wgsl` computes.
 const TILE: [usize; 2] = [64, 128];
+/// The same of `shaders/gemm_wide.wgsl`.
+const WIDE: [usize; 2] = [8, 128];
 /// Terms of the sum that one dispatch of the shader adds: far below the loop limit, and small enough to cut a dispatch
 /// into slices.
 const MAX_TERMS: usize = 4096;
@@ -68,10 +70,20 @@ pub fn gemm(rec: &mut Recording, g: &Gemm, a: Tensor<f32>, b: Tensor<f32>, c: Te
     let b_batch = each("b", b, g.k, g.n)?;
     each("c", c, g.m, g.n)?;
     let most = if rec.capabilities().native { g.k } else { MAX_TERMS };
-    let groups = (g.batch * g.m.div_ceil(TILE[0]) * g.n.div_ceil(TILE[1])) as u64;
+    // Matrices whose rows are whole fours, so that a row begins with a four.
+    let fours = g.n.is_multiple_of(4) && g.k.is_multiple_of(4) && !g.transpose_a && !g.transpose_b;
+    let wide = match (a.cast(), b.cast(), c.cast()) {
+        (Some(a), Some(b), Some(c)) if rec.capabilities().software && fours => {
+            Some(kernel::gemm_wide::Args { a, b, c })
+        }
+        _ => None,
+    };
+    let tile = if wide.is_some() { WIDE } else { TILE };
+    let groups = (g.batch * g.m.div_ceil(tile[0]) * g.n.div_ceil(tile[1])) as u64;
     for k_first in (0..g.k).step_by(most) {
         let k_count = most.min(g.k - k_first);
         let beta = if k_first == 0 { g.beta } else { 1.0 };
+        let work = groups * (tile[0] * tile[1] * k_count) as u64;
         let params = Params {
             m: g.m as u32,
             n: g.n as u32,
@@ -84,8 +96,11 @@ pub fn gemm(rec: &mut Recording, g: &Gemm, a: Tensor<f32>, b: Tensor<f32>, c: Te
             beta,
             flags: u32::from(g.transpose_a) | u32::from(g.transpose_b) << 1 | u32::from(beta != 0.0) << 2,
         };
-        let work = groups * (TILE[0] * TILE[1] * k_count) as u64;
-        rec.dispatch(dispatch(params, Args { a, b, c }, groups).work(work))?;
+        rec.dispatch(match wide {
+            // The same parameters.
+            Some(args) => kernel::gemm_wide::dispatch(bytemuck::cast(params), args, groups).work(work),
+            None => dispatch(params, Args { a, b, c }, groups).work(work),
+        })?;
     }
     Ok(())
 }

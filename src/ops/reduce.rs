@@ -64,8 +64,15 @@ pub fn reduce(rec: &mut Recording, what: Reduction, x: Tensor<f32>, rows: usize,
     loop {
         let chunks = n.div_ceil(CHUNK);
         let sums = if chunks == 1 { y } else { rec.scratch("reduce: partial sums", rows * chunks)? };
-        let params = Params { n: n as u32, chunks: chunks as u32, square };
-        rec.dispatch(dispatch(params, Args { x, y: sums }, (rows * chunks) as u64))?;
+        let (groups, fours) = ((rows * chunks) as u64, x.cast().filter(|_| n.is_multiple_of(4)));
+        if let (true, Some(x)) = (rec.capabilities().software, fours) {
+            let params = kernel::reduce_wide::Params { n: n as u32 / 4, chunks: chunks as u32, square };
+            let args = kernel::reduce_wide::Args { x, y: sums };
+            rec.dispatch(kernel::reduce_wide::dispatch(params, args, groups))?;
+        } else {
+            let params = Params { n: n as u32, chunks: chunks as u32, square };
+            rec.dispatch(dispatch(params, Args { x, y: sums }, groups))?;
+        }
         if chunks == 1 {
             return Ok(());
         }

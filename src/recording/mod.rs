@@ -20,6 +20,8 @@ use crate::{Error, Result};
 pub struct Capabilities {
     /// The native executor, whose twins run a transform of any length in one command.
     pub native: bool,
+    /// A driver that computes on the CPU, for which some ops have kernels of their own.
+    pub software: bool,
     /// The largest tensor that can be bound, in bytes.
     pub max_tensor_bytes: u64,
     /// Kernel loops must stay below this many iterations an invocation (60,000 on Mesa 22's lavapipe).
@@ -37,6 +39,7 @@ impl Default for Capabilities {
     fn default() -> Self {
         Self {
             native: false,
+            software: false,
             max_tensor_bytes: 128 << 20,
             max_loop: 60_000,
             budget_bytes: 1 << 30,
@@ -101,6 +104,7 @@ pub(crate) struct TensorInfo {
     given: Option<Given>,
     /// Whether some command has written it so far.
     written: bool,
+    downloaded: bool,
 }
 
 impl TensorInfo {
@@ -200,7 +204,8 @@ impl Recording {
         }
         let given = given()?;
         let tensor = Tensor::new(self.id, self.tensors.len(), len);
-        self.tensors.push(TensorInfo { name, bytes, content, given, written: content != Content::Scratch });
+        let written = content != Content::Scratch;
+        self.tensors.push(TensorInfo { name, bytes, content, given, written, downloaded: false });
         Ok(tensor)
     }
 
@@ -351,7 +356,7 @@ impl Recording {
     /// Hands the content that the tensor has at this point back to the host after the run.
     pub fn download<T: Elem>(&mut self, tensor: Tensor<T>) -> Result<()> {
         self.reads(tensor.erase(), "download")?;
-        if self.commands.iter().any(|c| matches!(c, Command::Download(t) if *t == tensor.erase())) {
+        if std::mem::replace(&mut self.tensors[tensor.erase().at()].downloaded, true) {
             return Err(Error::invalid("download", "the tensor is downloaded already"));
         }
         self.commands.push(Command::Download(tensor.erase()));

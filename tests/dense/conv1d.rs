@@ -1,8 +1,10 @@
 use spikewave::device::{Choice, Device, DeviceOptions};
+use spikewave::kernel::Tensor;
 use spikewave::ops::{self, Conv1d, Filters, Method, Padding};
+use spikewave::recording::Recording;
 
 use super::common::devices;
-use super::{noise, refusal, run};
+use super::{noise, refusal, run, run_as};
 
 /// The definition, in f64.
 fn exact(c: &Conv1d, pad: usize, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f64> {
@@ -29,16 +31,16 @@ fn exact(c: &Conv1d, pad: usize, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> 
     y
 }
 
-fn convolve(
-    device: &Device,
+/// What to record for it.
+fn convolution(
     c: Conv1d,
     method: Method,
     x: &[f32],
     w: &[f32],
     bias: Option<&[f32]>,
     late: bool,
-) -> Vec<f32> {
-    run(device, |rec| {
+) -> impl Fn(&mut Recording) -> spikewave::Result<Tensor<f32>> {
+    move |rec| {
         let filters = if late {
             let (w, bias) = (rec.constant("w", w)?, bias.map(|b| rec.constant("b", b)).transpose()?);
             Filters::from_tensor_with_method(rec, c, method, w, bias)?
@@ -48,7 +50,7 @@ fn convolve(
         let x = rec.constant("x", x)?;
         let y = rec.scratch("y", c.batch * c.channels_out * c.output_length()?)?;
         ops::conv1d(rec, &filters, x, y).map(|()| y)
-    })
+    }
 }
 
 /// The root of the mean of the squares.
@@ -74,17 +76,29 @@ fn check_by(c: Conv1d, method: Method, pad: usize, devices: &[Device]) {
         size = size.max(rms(x.iter().map(|v| f64::from(*v))) * rms(w.iter().map(|v| f64::from(*v))) * filter.sqrt());
     }
     for device in devices {
-        let got = convolve(device, c, method, &x, &w, bias.as_deref(), c.length.is_multiple_of(2));
-        assert_eq!(got.len(), expected.len());
-        let d = rms(got.iter().zip(&expected).map(|(g, e)| f64::from(*g) - e)) / size;
-        assert!(d <= 1e-6 * (c.taps as f64).sqrt(), "{c:?} {method:?} is {d:e} off on {}", device.name());
-        // One wrong element of a large result could hide in the norm.
-        for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
+        let record = convolution(c, method, &x, &w, bias.as_deref(), c.length.is_multiple_of(2));
+        let mut results = vec![("its own", run(device, &record))];
+        // Where the kernels of a software driver and of a GPU differ.
+        if method == Method::Direct && c.stride == 1 && c.dilation == 1 {
+            results.push(("a GPU's", run_as(device, false, &record)));
+            results.push(("a software driver's", run_as(device, true, &record)));
+        }
+        for (kernels, got) in results {
+            assert_eq!(got.len(), expected.len());
+            let d = rms(got.iter().zip(&expected).map(|(g, e)| f64::from(*g) - e)) / size;
             assert!(
-                (f64::from(*g) - e).abs() <= 2e-5 * size,
-                "{c:?} {method:?}: {i} is {g} for {e} on {}",
+                d <= 1e-6 * (c.taps as f64).sqrt(),
+                "{c:?} {method:?} is {d:e} off on {} by {kernels} kernels",
                 device.name()
             );
+            // One wrong element of a large result could hide in the norm.
+            for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
+                assert!(
+                    (f64::from(*g) - e).abs() <= 2e-5 * size,
+                    "{c:?} {method:?}: {i} is {g} for {e} on {} by {kernels} kernels",
+                    device.name()
+                );
+            }
         }
     }
 }
@@ -162,7 +176,7 @@ fn threads_change_no_bit() {
     let (x, w, b) = (noise(1, 40 * 3000), noise(2, 100 * 40 * 9), noise(3, 100));
     let on = |threads, method| {
         let options = DeviceOptions { threads: Some(threads), ..DeviceOptions::new(Choice::Cpu) };
-        convolve(&Device::open(&options).unwrap(), c, method, &x, &w, Some(&b), false)
+        run(&Device::open(&options).unwrap(), convolution(c, method, &x, &w, Some(&b), false))
     };
     for method in [Method::Direct, Method::OverlapSave(64)] {
         let one = on(1, method);

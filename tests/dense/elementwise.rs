@@ -1,11 +1,12 @@
 use num_complex::Complex32;
 use spikewave::ops::{self, Conjugate};
+use spikewave::recording::Recording;
 
 use super::common::devices;
-use super::{noise, refusal, run};
+use super::{noise, refusal, run, run_as};
 
 /// Around the workgroup's 1024 elements and the task of the native path.
-const SIZES: [usize; 10] = [1, 2, 3, 255, 257, 1023, 1024, 1025, 16_385, 70_001];
+const SIZES: [usize; 13] = [1, 2, 3, 4, 255, 257, 1023, 1024, 1025, 1028, 16_385, 70_000, 70_001];
 
 fn complex(seed: u64, n: usize) -> Vec<Complex32> {
     noise(seed, 2 * n).chunks(2).map(|v| Complex32::new(v[0], v[1])).collect()
@@ -22,7 +23,8 @@ fn unary_gives_the_same_bits_everywhere() {
                 ops::scale_offset(rec, x, 1.7, -0.3, y).map(|()| y)
             });
             assert_eq!(got, apply(&|v| 1.7 * v - 0.3), "scale_offset of {n} on {}", device.name());
-            let got = run(&device, |rec| {
+            // On the native path the twin of the kernel that only other devices use.
+            let got = run_as(&device, false, |rec| {
                 let (x, y) = (rec.constant("x", &x)?, rec.scratch("y", n)?);
                 ops::abs(rec, x, y).map(|()| y)
             });
@@ -58,7 +60,7 @@ fn binary_gives_the_same_bits_everywhere() {
                 ("sub", apply(&|u, v| u - v)),
                 ("mul", apply(&|u, v| 1.3 * (u * v))),
             ] {
-                let got = run(&device, |rec| {
+                let record = |rec: &mut Recording| {
                     let (a, b, y) = (rec.constant("a", &a)?, rec.constant("b", &b)?, rec.scratch("y", n)?);
                     match op {
                         "axpby" => ops::axpby(rec, 0.3, a, -1.9, b, y),
@@ -67,7 +69,15 @@ fn binary_gives_the_same_bits_everywhere() {
                         _ => ops::mul(rec, a, b, 1.3, y),
                     }
                     .map(|()| y)
-                });
+                };
+                // On the native path the twin of the kernel that only other devices use.
+                assert_eq!(
+                    run_as(&device, false, record),
+                    expected,
+                    "{op} of {n} in rows of {row} on {}",
+                    device.name()
+                );
+                let got = run(&device, record);
                 assert_eq!(got, expected, "{op} of {n} in rows of {row} on {}", device.name());
             }
         }

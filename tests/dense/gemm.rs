@@ -1,8 +1,10 @@
 use spikewave::device::{Choice, Device, DeviceOptions};
+use spikewave::kernel::Tensor;
 use spikewave::ops::{self, Gemm};
+use spikewave::recording::Recording;
 
 use super::common::devices;
-use super::{noise, refusal, run, worst};
+use super::{noise, refusal, run, run_as, worst};
 
 const EPS: f64 = 1.0 / (1 << 24) as f64;
 
@@ -20,12 +22,16 @@ impl Case {
         Self { g, a, b, c: noise(3, g.batch * g.m * g.n) }
     }
 
-    fn on(&self, device: &Device) -> Vec<f32> {
-        run(device, |rec| {
+    fn record(&self) -> impl Fn(&mut Recording) -> spikewave::Result<Tensor<f32>> {
+        move |rec| {
             let (a, b) = (rec.constant("a", &self.a)?, rec.constant("b", &self.b)?);
             let c = if self.g.beta == 0.0 { rec.scratch("c", self.c.len())? } else { rec.state("c", &self.c)? };
             ops::gemm(rec, &self.g, a, b, c).map(|()| c)
-        })
+        }
+    }
+
+    fn on(&self, device: &Device) -> Vec<f32> {
+        run(device, self.record())
     }
 
     /// The definition in f64, and the size of the terms of each sum.
@@ -53,9 +59,16 @@ impl Case {
         let (exact, size) = self.exact();
         for device in devices {
             // A chain of k additions and k products, then alpha and beta.
-            let (d, at) = worst(&self.on(device), &exact, |i| size[i].max(1e-30));
             let bound = (self.g.k as f64 + 4.0) * EPS;
-            assert!(d <= bound, "{:?}: element {at} is {d:e} off on {}", self.g, device.name());
+            for (kernels, got) in [
+                ("its own", self.on(device)),
+                ("a GPU's", run_as(device, false, self.record())),
+                ("a software driver's", run_as(device, true, self.record())),
+            ] {
+                let (d, at) = worst(&got, &exact, |i| size[i].max(1e-30));
+                let name = device.name();
+                assert!(d <= bound, "{:?}: element {at} is {d:e} off on {name} by {kernels} kernels", self.g);
+            }
         }
     }
 }
@@ -97,6 +110,14 @@ fn edges_of_tiles_and_long_sums() {
     Case::new(Gemm::new(1, 3, 70, 9001), false, false).check(&all);
     Case::new(Gemm { alpha: 0.5, beta: 2.0, transpose_b: true, ..Gemm::new(1, 5, 6, 8200) }, false, false).check(&all);
     Case::new(Gemm::new(1, 200, 300, 250), false, false).check(&all);
+    // Rows of whole fours, around the 8 × 128 of a software driver's workgroup.
+    for (i, m) in [1, 7, 8, 9, 17].into_iter().enumerate() {
+        for n in [4, 124, 128, 132, 260] {
+            let g = Gemm { alpha: -1.5, beta: if i % 2 == 0 { 0.25 } else { 0.0 }, ..Gemm::new(2, m, n, 4 + 8 * i) };
+            Case::new(g, i == 1, i == 2).check(&all);
+        }
+    }
+    Case::new(Gemm { beta: 0.5, ..Gemm::new(1, 9, 36, 8200) }, false, false).check(&all);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The dense kernels on every device, against their twins and f64.
-//! Kernels: unary, binary, complex_scale, complex_abs, complex_binary, reduce, extremum, scan, scan_add, transpose,
-//! copy2d, gemm, conv1d, spectral_product, overlap_save.
+//! Kernels: unary, unary_wide, binary, binary_wide, complex_scale, complex_abs, complex_binary, reduce, reduce_wide,
+//! extremum, scan, scan_add, transpose, copy2d, gemm, gemm_wide, conv1d, conv1d_wide, spectral_product, overlap_save.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -13,14 +13,36 @@ mod reduce;
 
 use spikewave::device::{Control, Device};
 use spikewave::kernel::{Elem, Tensor};
-use spikewave::recording::Recording;
+use spikewave::recording::{Capabilities, Recording};
 
 /// What a recording's tensor holds after one run.
 fn run<T: Elem>(device: &Device, record: impl FnOnce(&mut Recording) -> spikewave::Result<Tensor<T>>) -> Vec<T> {
-    let mut rec = device.recording("test");
+    finish(device, device.recording("test"), record)
+}
+
+fn finish<T: Elem>(
+    device: &Device,
+    mut rec: Recording,
+    record: impl FnOnce(&mut Recording) -> spikewave::Result<Tensor<T>>,
+) -> Vec<T> {
     let y = record(&mut rec).unwrap();
     rec.download(y).unwrap();
     device.prepare(&rec).unwrap().run(&[], &Control::default()).unwrap().get(y).unwrap().to_vec()
+}
+
+/// As [`run`], with the kernels that a software driver gets, or with those of all other devices, wherever it runs.
+fn run_as<T: Elem>(
+    device: &Device,
+    software: bool,
+    record: impl FnOnce(&mut Recording) -> spikewave::Result<Tensor<T>>,
+) -> Vec<T> {
+    let capabilities = Capabilities { software, native: false, ..device.capabilities().clone() };
+    finish(device, Recording::new("test", &capabilities), record)
+}
+
+/// How often a recording dispatches the kernel of this name.
+fn uses(rec: &Recording, name: &str) -> usize {
+    rec.dispatches().filter(|d| d.kernel().name == name).count()
 }
 
 /// The cause of a refused recording.
@@ -52,6 +74,34 @@ fn worst(got: &[f32], expected: &[f64], scale: impl Fn(usize) -> f64) -> (f64, u
         }
     }
     worst
+}
+
+/// The kernels of software drivers are taken there, where the sizes allow them, and nowhere else.
+#[test]
+fn software_drivers_have_kernels_of_their_own() {
+    use spikewave::ops::{self, Conv1d, Filters, Gemm, Reduction};
+    let record = |software: bool, n: usize, stride: usize| {
+        let mut rec = Recording::new("test", &Capabilities { software, ..Capabilities::default() });
+        let (a, b, c) = (rec.constant("a", &vec![0.5f32; n * n])?, rec.constant("b", &vec![0.5f32; n * n])?, n * n);
+        let (c, sum) = (rec.scratch("c", c)?, rec.scratch("sum", 1)?);
+        ops::gemm(&mut rec, &Gemm::new(1, n, n, n), a, b, c)?;
+        ops::reduce(&mut rec, Reduction::Sum, c, 1, sum)?;
+        ops::abs(&mut rec, a, c)?;
+        ops::add(&mut rec, a, b, c)?;
+        let conv = Conv1d { stride, ..Conv1d::new(1, n * n, 1, 2, 3) };
+        let filters = Filters::new(&mut rec, conv, &[0.5; 6], None)?;
+        let y = rec.scratch("y", 2 * conv.output_length()?)?;
+        ops::conv1d(&mut rec, &filters, a, y)?;
+        let of = |names: [&str; 5]| names.map(|name| uses(&rec, name));
+        Ok::<_, spikewave::Error>((
+            of(["gemm", "reduce", "unary", "binary", "conv1d"]),
+            of(["gemm_wide", "reduce_wide", "unary_wide", "binary_wide", "conv1d_wide"]),
+        ))
+    };
+    assert_eq!(record(true, 8, 1), Ok(([0; 5], [1; 5])));
+    assert_eq!(record(false, 8, 1), Ok(([1, 1, 0, 0, 1], [0, 0, 1, 1, 0])));
+    assert_eq!(record(true, 7, 1), Ok(([1, 1, 1, 1, 0], [0, 0, 0, 0, 1])));
+    assert_eq!(record(true, 8, 2), Ok(([0, 0, 0, 0, 1], [1, 1, 1, 1, 0])));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 use spikewave::device::{Device, DeviceOptions};
 use spikewave::ops::{self, Reduction, Scan};
+use spikewave::recording::Recording;
 
 use super::common::devices;
-use super::{noise, refusal, run, worst};
+use super::{noise, refusal, run, run_as, worst};
 
 const EPS: f64 = 1.0 / (1 << 24) as f64;
 
@@ -13,6 +14,8 @@ fn shapes() -> Vec<(usize, usize)> {
         all.push((2, n));
     }
     all.extend([(300, 33), (70_000, 1), (1, 1_000_003), (5, 40_961)]);
+    // Whole fours.
+    all.extend([(3, 28), (3, 32), (3, 36), (2, 260), (2, 4100), (3, 8192), (1, 1_000_000)]);
     all
 }
 
@@ -29,10 +32,15 @@ fn sums_are_accurate_and_the_same_bits_everywhere() {
             let bound = (1.0 + 24.0 * levels) * EPS;
             let mut first: Option<Vec<f32>> = None;
             for device in devices() {
-                let got = run(&device, |rec| {
+                let record = |rec: &mut Recording| {
                     let (x, y) = (rec.constant("x", &x)?, rec.scratch("y", rows)?);
                     ops::reduce(rec, what, x, rows, y).map(|()| y)
-                });
+                };
+                let got = run(&device, record);
+                for software in [false, true] {
+                    let by = run_as(&device, software, record);
+                    assert!(by == got, "{what:?} {rows} × {n}, software {software}: other bits on {}", device.name());
+                }
                 let (d, at) = worst(&got, &exact, |i| size[i]);
                 assert!(d <= bound, "{what:?} {rows} × {n}: row {at} is {d:e} off on {}", device.name());
                 let first = first.get_or_insert_with(|| got.clone());

@@ -21,11 +21,16 @@ pub const UNARY: Case = Case {
     name: "unary",
     sizes: ELEMENTS,
     unit: "elements",
-    variants: &["scale_offset", "abs", "square"],
+    variants: &["scale_offset", "abs", "square", "abs_odd"],
     make: unary,
 };
-pub const BINARY: Case =
-    Case { name: "binary", sizes: ELEMENTS, unit: "elements", variants: &["axpby", "mul", "mul_row"], make: binary };
+pub const BINARY: Case = Case {
+    name: "binary",
+    sizes: ELEMENTS,
+    unit: "elements",
+    variants: &["axpby", "mul", "mul_row", "mul_odd"],
+    make: binary,
+};
 pub const COMPLEX_BINARY: Case = Case {
     name: "complex_binary",
     sizes: ELEMENTS,
@@ -37,8 +42,13 @@ pub const COMPLEX_SCALE: Case =
     Case { name: "complex_scale", sizes: ELEMENTS, unit: "elements", variants: &["default"], make: complex_scale };
 pub const COMPLEX_ABS: Case =
     Case { name: "complex_abs", sizes: ELEMENTS, unit: "elements", variants: &["norm", "abs"], make: complex_abs };
-pub const REDUCE: Case =
-    Case { name: "reduce", sizes: ELEMENTS, unit: "elements", variants: &["sum", "sum_squares"], make: reduce };
+pub const REDUCE: Case = Case {
+    name: "reduce",
+    sizes: ELEMENTS,
+    unit: "elements",
+    variants: &["sum", "sum_squares", "sum_odd"],
+    make: reduce,
+};
 pub const EXTREMUM: Case =
     Case { name: "extremum", sizes: ELEMENTS, unit: "elements", variants: &["argmax", "argmin"], make: extremum };
 pub const SCAN: Case = Case { name: "scan", sizes: ELEMENTS, unit: "elements", variants: &["u32", "f32"], make: scan };
@@ -132,19 +142,26 @@ fn transpose(d: &mut Draft, n: usize, variant: &str) -> Result<()> {
     }
 }
 
+/// Other kernels take lengths that are whole fours.
+fn length(n: usize, variant: &str) -> usize {
+    if variant.ends_with("_odd") { n - 1 } else { n }
+}
+
 fn unary(d: &mut Draft, n: usize, variant: &str) -> Result<()> {
+    let n = length(n, variant);
     let x = d.noise("x", n)?;
     let y = d.rec.scratch("y", n)?;
     match variant {
-        "abs" => ops::abs(&mut d.rec, x, y)?,
+        "abs" | "abs_odd" => ops::abs(&mut d.rec, x, y)?,
         "square" => ops::square(&mut d.rec, x, 0.3, y)?,
         _ => ops::scale_offset(&mut d.rec, x, 0.3, 0.7, y)?,
     }
-    d.cost(8 * n, if variant == "abs" { n } else { 2 * n });
+    d.cost(8 * n, if variant.starts_with("abs") { n } else { 2 * n });
     d.output(y, Bits)
 }
 
 fn binary(d: &mut Draft, n: usize, variant: &str) -> Result<()> {
+    let n = length(n, variant);
     let row = if variant == "mul_row" { n / ROWS } else { n };
     let (a, b) = (d.noise("a", n)?, d.noise("b", row)?);
     let y = d.rec.scratch("y", n)?;
@@ -193,11 +210,13 @@ fn complex_abs(d: &mut Draft, n: usize, variant: &str) -> Result<()> {
 }
 
 fn reduce(d: &mut Draft, n: usize, variant: &str) -> Result<()> {
+    let n = ROWS * length(n / ROWS, variant);
     let x = d.noise("x", n)?;
     let y = d.rec.scratch("y", ROWS)?;
-    let what = if variant == "sum" { Reduction::Sum } else { Reduction::SumSquares };
+    let squares = variant == "sum_squares";
+    let what = if squares { Reduction::SumSquares } else { Reduction::Sum };
     ops::reduce(&mut d.rec, what, x, ROWS, y)?;
-    d.cost(4 * n, if variant == "sum" { n } else { 2 * n });
+    d.cost(4 * n, if squares { 2 * n } else { n });
     d.output(y, Bits)
 }
 

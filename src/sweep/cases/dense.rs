@@ -16,7 +16,7 @@ pub const CONV1D: Case = Case {
     name: "conv1d",
     sizes: &[128, 1024, 4096],
     unit: "samples of 64 channels, to 128 by 3 taps",
-    variants: &["constant", "computed"],
+    variants: &["constant", "computed", "strided"],
     make: conv1d,
 };
 pub const CONV1D_LONG: Case = Case {
@@ -44,7 +44,9 @@ fn gemm(d: &mut Draft, n: usize, variant: &str) -> Result<()> {
 }
 
 fn conv1d(d: &mut Draft, length: usize, variant: &str) -> Result<()> {
-    let conv = Conv1d { padding: Padding::Same, ..Conv1d::new(1, length, 64, 128, 3) };
+    let stride = if variant == "strided" { 2 } else { 1 };
+    let conv = Conv1d { padding: Padding::Explicit(1, 1), stride, ..Conv1d::new(1, length, 64, 128, 3) };
+    let n_out = conv.output_length()?;
     let weight = d.numbers(128 * 64 * 3);
     let bias = d.numbers(128);
     let filters = if variant == "computed" {
@@ -54,9 +56,9 @@ fn conv1d(d: &mut Draft, length: usize, variant: &str) -> Result<()> {
         Filters::with_method(&mut d.rec, conv, Method::Direct, &weight, Some(&bias))?
     };
     let x = d.noise("x", 64 * length)?;
-    let y = d.rec.scratch("y", 128 * length)?;
+    let y = d.rec.scratch("y", 128 * n_out)?;
     ops::conv1d(&mut d.rec, &filters, x, y)?;
-    d.cost(4 * (64 * length + 128 * length + 128 * 64 * 3), 2 * 128 * 64 * 3 * length);
+    d.cost(4 * (64 * length + 128 * n_out + 128 * 64 * 3), 2 * 128 * 64 * 3 * n_out);
     d.output(y, sums(64 * 3))
 }
 
@@ -69,6 +71,15 @@ fn conv1d_long(d: &mut Draft, length: usize, variant: &str) -> Result<()> {
     let x = d.noise("x", channels * length)?;
     let y = d.rec.scratch("y", channels * length)?;
     ops::conv1d(&mut d.rec, &filters, x, y)?;
-    d.cost(4 * (2 * channels * length + weight.len()), 2 * channels * channels * taps * length);
+    let operations = match method {
+        Method::Direct => 2 * channels * channels * taps * length,
+        // Blocks there and back by 2.5·n·log2 n, and a product of each pair of channels in each bin.
+        Method::OverlapSave(points) => {
+            let blocks = length.div_ceil(points - taps + 1);
+            let transform = 5 * points * points.ilog2() as usize / 2;
+            blocks * (2 * channels * transform + 8 * channels * channels * (points / 2 + 1))
+        }
+    };
+    d.cost(4 * (2 * channels * length + weight.len()), operations);
     d.output(y, sums(channels * taps))
 }
