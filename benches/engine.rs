@@ -106,8 +106,8 @@ fn encode(c: &mut Criterion) {
         let info = adapter.get_info();
         let name = format!("{}:{}", info.backend.to_str(), info.name);
         let host = ByHand::new(&adapter);
-        let executor =
-            Gpu::from_wgpu(GpuParts::new(host.device.clone(), host.queue.clone()), &DeviceOptions::default());
+        let parts = GpuParts::new(host.device.clone(), host.queue.clone());
+        let executor = Gpu::from_wgpu(parts, &DeviceOptions::default());
         let executor = executor.expect("it has what is needed");
         let (rec, _) = by_hand::recording(executor.capabilities());
         let mut prepared = executor.prepare(&rec).expect("it fits");

@@ -5,8 +5,9 @@
 //! cargo run --release --example embed_render --features winit    # live, in a window
 //! ```
 //!
-//! A frame is one encoder and one submission: two steps of the neurons, then the host's own render pass, whose fragment
-//! shader reads membranes, synaptic currents and spikes where the kernels left them. Nothing is copied.
+//! A frame is one encoder and one submission: two steps of the neurons, then the host's own render pass. Membranes and
+//! spikes are buffers of the host, synaptic currents are spikewave's; the fragment shader reads all of them where the
+//! kernels left them. Nothing is copied.
 
 use std::error::Error;
 
@@ -42,13 +43,19 @@ fn field(seed: u64) -> impl Fn(usize) -> f64 {
     }
 }
 
-/// Neurons that excite their neighbours, tire and recover. The three tensors that are drawn.
-fn record(rec: &mut Recording) -> spikewave::Result<[Tensor<f32>; 3]> {
-    // Some are active, others still tired: where both meet, waves break and curl up.
-    let (active, tired) = (field(1), field(2));
-    let v: Vec<f32> = (0..N * N).map(|i| if active(i) > 0.9 { 1.2 } else { 0.5 }).collect();
+/// What is drawn: two tensors of the host and one of the recording's own.
+struct Drawn {
+    membrane: Tensor<f32>,
+    spikes: Tensor<f32>,
+    synaptic: Tensor<f32>,
+}
+
+/// Neurons that excite their neighbours, tire and recover.
+fn record(rec: &mut Recording) -> Result<Drawn, Box<dyn Error>> {
+    let (membrane, spikes) = (rec.host("membrane", N * N)?, rec.host("spikes", N * N)?);
+    let tired = field(2);
     let waiting: Vec<u32> = (0..N * N).map(|i| (40.0 * (0.3 - tired(i))).clamp(0.0, 60.0) as u32).collect();
-    let (v, waiting) = (rec.state("membrane", &v)?, rec.state("refractory", &waiting)?);
+    let waiting = rec.state("refractory", &waiting)?;
     let params = LifParams {
         tau_mem: 8.0.into(),
         t_ref: 12.0.into(),
@@ -57,9 +64,9 @@ fn record(rec: &mut Recording) -> spikewave::Result<[Tensor<f32>; 3]> {
         adaptation: Some(Adaptation { tau: 30.0.into(), increment: 0.5.into() }),
         ..LifParams::default()
     };
-    let lif = Lif::with_state(rec, &params, v, waiting)?;
+    let lif = Lif::with_state(rec, &params, membrane, waiting)?;
 
-    // A spike reaches its neighbours by a Gaussian of 1.5 neurons: one matrix blurs rows from the left and columns from
+    // A spike reaches its neighbours by a Gaussian of 1.5 neurons: one matrix blurs columns from the left and rows from
     // the right.
     let weight = |i: usize, j: usize| {
         let distance = i.abs_diff(j).min(N - i.abs_diff(j)) as f32 / 1.5;
@@ -67,22 +74,32 @@ fn record(rec: &mut Recording) -> spikewave::Result<[Tensor<f32>; 3]> {
     };
     let blur: Vec<f32> = (0..N * N).map(|i| weight(i / N, i % N)).collect();
     let blur = rec.constant("blur", &blur)?;
-    let (rows, drive) = (rec.scratch("blurred rows", N * N)?, rec.scratch("drive", N * N)?);
-    let spikes = rec.state("spikes", &vec![0.0; N * N])?;
+    let (columns, drive) = (rec.scratch("blurred columns", N * N)?, rec.scratch("drive", N * N)?);
     for _ in 0..STEPS_A_FRAME {
-        gemm(rec, &Gemm::new(1, N, N, N), blur, spikes, rows)?;
-        gemm(rec, &Gemm::new(1, N, N, N), rows, blur, drive)?;
+        gemm(rec, &Gemm::new(1, N, N, N), blur, spikes, columns)?;
+        gemm(rec, &Gemm::new(1, N, N, N), columns, blur, drive)?;
         lif.run(rec, 1, Drive::Constant(drive), Spikes::Dense(spikes), None)?;
     }
-    Ok([v, lif.i_syn().unwrap_or(v), spikes])
+    Ok(Drawn { membrane, spikes, synaptic: lif.i_syn().ok_or("the neurons have a synapse")? })
 }
 
 impl Sheet {
     fn new(device: &wgpu::Device, queue: &wgpu::Queue, format: wgpu::TextureFormat) -> Result<Self, Box<dyn Error>> {
-        let executor = Gpu::from_wgpu(GpuParts::new(device.clone(), queue.clone()), &DeviceOptions::default())?;
-        let mut rec = Recording::new("sheet", executor.capabilities());
+        let gpu = Gpu::from_wgpu(GpuParts::new(device.clone(), queue.clone()), &DeviceOptions::default())?;
+        let mut rec = Recording::new("sheet", gpu.capabilities());
         let drawn = record(&mut rec)?;
-        let prepared = executor.prepare(&rec)?;
+
+        // The host's buffers. Where active neurons meet tired ones, waves break and curl up.
+        let buffer = |label| {
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+            let size = drawn.membrane.bytes();
+            device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
+        };
+        let (membrane, spikes) = (buffer("membrane"), buffer("spikes"));
+        let active = field(1);
+        let at_first: Vec<f32> = (0..N * N).map(|i| if active(i) > 0.9 { 1.2 } else { 0.5 }).collect();
+        queue.write_buffer(&membrane, 0, bytemuck::cast_slice(&at_first));
+        let prepared = gpu.prepare_with(&rec, &[drawn.membrane.on(&membrane), drawn.spikes.on(&spikes)])?;
 
         let module = device.create_shader_module(wgpu::include_wgsl!("embed_render.wgsl"));
         let pipeline = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
@@ -106,10 +123,9 @@ impl Sheet {
             multiview_mask: None,
             cache: None,
         });
-        let mut entries = Vec::new();
-        for (binding, tensor) in (0..).zip(drawn) {
-            entries.push(wgpu::BindGroupEntry { binding, resource: prepared.buffer(tensor)?.as_entire_binding() });
-        }
+        let buffers = [&membrane, &spikes, prepared.buffer(drawn.synaptic)?];
+        let bound = (0..).zip(buffers).map(|(binding, buffer)| (binding, buffer.as_entire_binding()));
+        let entries: Vec<_> = bound.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         let layout = pipeline.get_bind_group_layout(0);
         let descriptor = wgpu::BindGroupDescriptor { label: Some("sheet"), layout: &layout, entries: &entries };
         let bind_group = device.create_bind_group(&descriptor);
@@ -139,7 +155,7 @@ impl Sheet {
 fn open(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError> {
     println!("on {}", adapter.get_info().name);
     block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-        required_features: gpu::optional_features(&adapter),
+        required_features: gpu::required_features() | gpu::optional_features(adapter),
         required_limits: gpu::required_limits(adapter),
         ..Default::default()
     }))
@@ -178,6 +194,9 @@ fn picture(path: &str) -> Result<(), Box<dyn Error>> {
         device.poll(wgpu::PollType::wait_indefinitely())?;
     }
     println!("{:.1?} a frame", begun.elapsed() / FRAMES);
+    // Not for every frame: it submits and waits.
+    sheet.prepared.submitted();
+    sheet.prepared.check()?;
 
     let picture = device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("picture"),

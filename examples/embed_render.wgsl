@@ -2,8 +2,8 @@
 const N = 256i;
 
 @group(0) @binding(0) var<storage, read> membrane: array<f32>;
-@group(0) @binding(1) var<storage, read> synaptic: array<f32>;
-@group(0) @binding(2) var<storage, read> spikes: array<f32>;
+@group(0) @binding(1) var<storage, read> spikes: array<f32>;
+@group(0) @binding(2) var<storage, read> synaptic: array<f32>;
 
 struct Corner { @builtin(position) at: vec4f, @location(0) uv: vec2f }
 

@@ -1,4 +1,5 @@
-//! Writes every kernel and variant, for other compilers to look at: `scripts/lanes` hands them to spirv-val, DXC and Tint.
+//! Writes every kernel and variant, for other compilers to look at, and problems with their results, for other
+//! implementations of WebGPU to replay: `scripts/lanes` hands them to spirv-val, DXC, Tint and Dawn.
 //!
 //! ```text
 //! cargo run --example export_kernels FOLDER
@@ -6,7 +7,8 @@
 //!
 //! `LABEL.wgsl` is the kernel's text; `LABEL.spv`, `.hlsl` and `.msl` are naga's translations of it, with the options that
 //! wgpu's backends give to naga when they compile it: as devices run it, and as `LABEL.checked.*` with every check in place
-//! (`DeviceOptions::checked`). Kernels have no override constants, so there is nothing to resolve.
+//! (`DeviceOptions::checked`). Kernels have no override constants, so there is nothing to resolve. `kernels.tsv` has the
+//! labels with the hashes of the texts; `problems.json` and `problems.bin` are described in `src/sweep/export.rs`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -83,6 +85,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for kernel in kernel::ALL {
         export(&folder, kernel).map_err(|e| format!("{}: {e}", kernel.label()))?;
     }
-    println!("{} kernels and variants in {}", kernel::ALL.len(), folder.display());
+    let list: String = kernel::ALL.iter().map(|k| format!("{}\t{:016x}\n", k.label(), k.hash)).collect();
+    std::fs::write(folder.join("kernels.tsv"), list)?;
+    let problems = spikewave::sweep::export::export(&folder)?;
+    println!("{} kernels and variants, {problems} problems in {}", kernel::ALL.len(), folder.display());
     Ok(())
 }

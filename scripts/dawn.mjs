@@ -5,9 +5,9 @@
 //        node dawn.mjs replay WEBGPU FOLDER        Dawn runs the problems of src/sweep/export.rs on the first Vulkan
 //                                                  driver there is; results are compared with the native path's.
 //
-// Prints a line for each kernel: its label, and in "uniformity" "ok" or the error, in "replay" the largest deviation of
-// what it took part in, in units of what is allowed, and whose that is; tabs between.
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
+// Prints points as a sweep keeps them: a JSON object a line, with the kernels and how far results deviate, in units of
+// what is allowed.
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 const [mode, webgpu, folder] = process.argv.slice(2);
@@ -21,12 +21,12 @@ const { GPUBufferUsage: Usage, GPUMapMode, GPUShaderStage } = globals;
 /** Bytes of the uniform at binding 0. */
 const PARAMS_BYTES = 64;
 
-/** Dawn's instance: it must outlive what is made of it, and the garbage collector does not know. */
-let gpu;
+/** Dawn's instance and adapter: they must outlive what is made of them, and the garbage collector does not know. */
+let gpu, adapter;
 
 async function open(backend) {
   gpu = create([`backend=${backend}`]);
-  const adapter = await gpu.requestAdapter();
+  adapter = await gpu.requestAdapter();
   if (!adapter) throw new Error(`Dawn has no adapter for ${backend} that it takes`);
   const { description, device, vendor } = adapter.info;
   console.error(`Dawn on ${description || device || vendor || backend}`);
@@ -45,21 +45,31 @@ async function checked(device, what, make) {
   return made;
 }
 
+/** Prints a point of a sweep; returns whether it is right. */
+function point(name, kernels, deviation, detail) {
+  const status = detail ? 'failed' : deviation <= 1 ? 'right' : 'wrong';
+  const known = { line: 'point', adapter: mode, case: name, kernels, status };
+  console.log(JSON.stringify({ ...known, deviation: Number.isFinite(deviation) ? deviation : null, detail }));
+  return status === 'right';
+}
+
 async function uniformity() {
+  const lines = readFileSync(join(folder, 'kernels.tsv'), 'utf8').trim().split('\n');
   const device = await open('null');
   let failed = 0;
-  for (const file of readdirSync(folder).filter((f) => f.endsWith('.wgsl')).sort()) {
-    const label = file.slice(0, -'.wgsl'.length);
-    const code = readFileSync(join(folder, file), 'utf8');
-    const outcome = await checked(device, label, () => device.createShaderModule({ code })).then(
+  for (const [label, hash] of lines.map((line) => line.split('\t'))) {
+    const code = readFileSync(join(folder, `${label}.wgsl`), 'utf8');
+    const detail = await checked(device, label, () => device.createShaderModule({ code })).then(
       async (module) => {
-        const warnings = (await module.getCompilationInfo()).messages.filter((m) => m.type !== 'info');
-        return warnings.length ? `line ${warnings[0].lineNum}: ${warnings[0].message}` : 'ok';
+        const said = (await module.getCompilationInfo()).messages.find((m) => m.type !== 'info');
+        return said && `line ${said.lineNum}: ${said.message}`;
       },
       (error) => error.message,
     );
-    failed += outcome !== 'ok';
-    console.log(`${label}\t${outcome}`);
+    if (!point('uniformity', [{ label, hash }], 0, detail)) {
+      failed++;
+      console.error(`${label}: ${detail}`);
+    }
   }
   device.destroy();
   return failed;
@@ -166,30 +176,24 @@ async function replay() {
   const device = await open('vulkan');
   const compile = compiler(device, kernels);
   const data = pieces(join(folder, 'problems.bin'));
-  const worst = new Map();
   let failed = 0;
   for (const problem of problems) {
     const name = `${problem.case} ${problem.variant} ${problem.size}`;
-    let off = 0;
+    const used = new Set(problem.steps.flatMap((s) => (s.dispatch ? [s.dispatch.kernel] : [])));
+    let [off, detail] = [0, undefined];
     try {
       const results = await checked(device, name, () => run(device, compile, data, problem));
       problem.results.forEach(({ at, bytes, within }, i) => {
         off = Math.max(off, deviation(data.read(at, bytes), results[i], within));
       });
     } catch (error) {
-      console.error(`${name}: ${error.message}`);
-      off = Infinity;
+      detail = error.message;
     }
-    if (off > 1) {
+    if (!point(name, [...used].map((label) => ({ label, hash: kernels[label].hash })), off, detail)) {
       failed++;
-      console.error(`${name}: deviates ${off} times what is allowed`);
-    }
-    for (const step of problem.steps.filter((s) => s.dispatch)) {
-      const { kernel } = step.dispatch;
-      if (!worst.has(kernel) || worst.get(kernel).off < off) worst.set(kernel, { off, name });
+      console.error(`${name}: ${detail ?? `${off} times the deviation that is allowed`}`);
     }
   }
-  for (const [label, { off, name }] of [...worst].sort()) console.log(`${label}\t${off}\t${name}`);
   console.error(`${problems.length} problems, ${failed} with other results`);
   data.close();
   device.destroy();

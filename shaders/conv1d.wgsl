@@ -3,6 +3,7 @@
 //! A workgroup computes 64 channels × 128 positions, an invocation 8 × 4. Filters lie in panels of 8 channels:
 //! w[group, panel, k, 8], with zeros beyond the last channel.
 //! stage: convolution
+//! specialise: n_in, n_out, c_in, c_out, groups, taps, stride, dilation, pad, flags
 //! import: grid
 const TILE_M: u32 = 64u;
 const TILE_N: u32 = 128u;

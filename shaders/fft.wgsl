@@ -8,6 +8,7 @@
 //!
 //! The sign is always negative; an inverse transform swaps real and imaginary parts on its way in and out.
 //! stage: dense
+//! specialise: n, group, radices, c1, c2, flags
 //! import: grid
 const COLUMNS: u32 = 1u;
 const SWAP_IN: u32 = 2u;

@@ -1,6 +1,7 @@
 //! c = alpha·op(a)·op(b) + beta·c for a batch of row-major matrices, op(a) m × k and op(b) k × n.
 //! A workgroup computes 64 × 128, an invocation 8 × 4.
 //! stage: dense
+//! specialise: m, n, k, k_count, flags
 //! import: grid
 const TILE_M: u32 = 64u;
 const TILE_N: u32 = 128u;

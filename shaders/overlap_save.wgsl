@@ -1,6 +1,7 @@
 //! y[row, t] = x[row, block, r] + bias, where t·stride is r behind the start of a block of `hop` positions: what
 //! overlap-save keeps of blocks of `points`.
 //! stage: convolution
+//! specialise: n_out, blocks, points, hop, stride, channels, flags
 //! import: grid
 const ITEMS: u32 = 1024u;
 

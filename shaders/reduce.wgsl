@@ -1,6 +1,7 @@
 //! Sums of rows × n values in chunks of 4096: y[row · chunks + chunk], of the squares if `square` is set. The order of
 //! additions is fixed by n alone: lane l of 256 adds elements l, l + 256, …; then lanes are halved.
 //! stage: dense
+//! specialise: n, chunks, square
 //! import: grid pin
 const CHUNK: u32 = 4096u;
 const LANES: u32 = 256u;

@@ -1,6 +1,7 @@
 //! y[row, block, f] = Σ_c x[b, c, block, f] · conj(w[m, c, f]) for rows (b, m) of a batch of channels, where c runs over
 //! the channels of m's group. An invocation has one bin of four blocks, which share the filters' values.
 //! stage: convolution
+//! specialise: bins, blocks, c_in, c_out, groups
 //! import: grid
 const BLOCKS: u32 = 4u;
 

@@ -20,7 +20,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> a: array<f32>;
 @group(0) @binding(3) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read_write> score: array<f32>;
-// Neuron, sample of the largest evidence in a, and in b.
+// Neuron, sample of the largest evidence in a, and in b, and of the spike.
 @group(0) @binding(5) var<storage, read_write> where_at: array<u32>;
 
 var<workgroup> best: array<f32, 128>;
@@ -79,8 +79,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     if (lid == 0u) {
         score[wg] = best[0];
-        where_at[wg * 3u] = select(order[0] % p.neurons, 0u, best[0] == 0.0);
-        where_at[wg * 3u + 1u] = at_a[0];
-        where_at[wg * 3u + 2u] = at_b[0];
+        let none = best[0] == 0.0;
+        where_at[wg * 4u] = select(order[0] % p.neurons, 0u, none);
+        where_at[wg * 4u + 1u] = at_a[0];
+        where_at[wg * 4u + 2u] = at_b[0];
+        where_at[wg * 4u + 3u] = begin + select(order[0] / p.neurons, 0u, none);
     }
 }

@@ -176,6 +176,114 @@ fn headers() {
 }
 
 #[test]
+fn parameters_that_are_specialised() {
+    let with = |names: &str| format!("//! specialise: {names}\n//! stage");
+    broken("//! stage", &with("count"), 2, "no parameter \"count\"");
+    broken("//! stage", &with("shift, "), 2, "no parameter \"\"");
+    for executors in ["wg_base", "wg_count", "wg_row", "zero"] {
+        broken("//! stage", &with(executors), 2, "the executor's");
+    }
+    broken("//! stage", &with("factor"), 2, "\"factor\" is f32");
+    broken("//! stage", &with("n, shift, n"), 2, "\"n\" is named twice");
+    broken("//! stage", &with("n"), 1, "nothing says p.n");
+    let using =
+        GOOD.replace("//! stage", &with("n, shift")).replace("y[id.x] =", "if (id.x >= p.n) { return; } y[id.x] =");
+    let line = "y[id.x + u32(p.shift)] =";
+    let good = using.replace("y[id.x] =", line);
+    let built = build(&[("scale.wgsl", &good)]);
+    assert!(built.ok, "{}", built.errors);
+    let text = built.kernels.unwrap();
+    for part in [
+        r#"Field { name: "n", offset: 0, signed: false }"#,
+        r#"Field { name: "shift", offset: 8, signed: true }"#,
+        "if (id.x >= p_n) { return; } y[id.x + u32(p_shift)] = x[id.x].x * p.factor;",
+        "if (id.x >= p.n) { return; } y[id.x + u32(p.shift)] = x[id.x].x * p.factor;",
+    ] {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+    let taken = good.replace("const ITEMS", "const p_n: u32 = 1u; const ITEMS");
+    defect(&[("scale.wgsl", &taken)], "scale.wgsl:1", "is that of a constant");
+    // Valid with a parameter, not with a constant.
+    let folded = good.replace("y[id.x + u32(p.shift)] =", "y[id.x + u32(p.shift)] = f32(7u / (p.n - 1u)) *");
+    defect(&[("scale.wgsl", &folded)], "scale.wgsl:17", "with constants for parameters");
+}
+
+/// Fields of the parameters that a module reads, by index.
+fn fields_read(module: &naga::Module) -> BTreeSet<u32> {
+    use naga::Expression as E;
+    let uniform = |h: naga::Handle<naga::GlobalVariable>| module.global_variables[h].space == naga::AddressSpace::Uniform;
+    let functions = module.functions.iter().map(|(_, f)| f);
+    let all = functions.chain(module.entry_points.iter().map(|entry| &entry.function));
+    let mut found = BTreeSet::new();
+    for function in all {
+        for (_, expression) in function.expressions.iter() {
+            match expression {
+                E::AccessIndex { base, index } => {
+                    if matches!(function.expressions[*base], E::GlobalVariable(h) if uniform(h)) {
+                        found.insert(*index);
+                    }
+                }
+                E::Load { pointer } => {
+                    let whole = matches!(function.expressions[*pointer], E::GlobalVariable(h) if uniform(h));
+                    assert!(!whole, "the parameters are read as a whole");
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn specialised_texts_are_valid_and_differ_in_their_constants_only() {
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+    let parsed = |text: &str| {
+        let module = naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{}", e.emit_to_string(text)));
+        Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).unwrap();
+        module
+    };
+    let mut opted_in = 0;
+    for kernel in kernel::ALL.iter().filter(|k| !k.fields.is_empty()) {
+        opted_in += 1;
+        let label = kernel.label();
+        let values: Vec<u32> = (1..=kernel.fields.len() as u32).map(|i| 2 * i).collect();
+        let text = kernel.specialised(&values);
+        // The text: constants at the end, and their names in place of parameters.
+        let (body, constants) = text.split_at(kernel.template.len());
+        for ((line, field), value) in constants.lines().zip(kernel.fields).zip(&values) {
+            let ty = if field.signed { "i32" } else { "u32" };
+            assert_eq!(line, format!("const p_{}: {ty} = {ty}({value});", field.name), "{label}");
+        }
+        assert_eq!(constants.lines().count(), kernel.fields.len());
+        let word = |c: char| c.is_alphanumeric() || c == '_';
+        let mut back = String::new();
+        for piece in body.split_inclusive(|c| !word(c)) {
+            let name = piece.trim_end_matches(|c| !word(c));
+            let field = kernel.fields.iter().find(|f| name.strip_prefix("p_") == Some(f.name));
+            back += &field.map_or(piece.to_owned(), |f| piece.replacen(name, &format!("p.{}", f.name), 1));
+        }
+        assert!(back == kernel.wgsl, "{label}: it differs elsewhere");
+        // What naga makes of it: the same bindings and entry point, all other parameters still read, these never.
+        let (generic, special) = (parsed(kernel.wgsl), parsed(&text));
+        let (before, after) = (fields_read(&generic), fields_read(&special));
+        let constants: BTreeSet<u32> = kernel.fields.iter().map(|f| f.offset / 4 + 4).collect();
+        assert!(constants.is_subset(&before) && constants.is_disjoint(&after), "{label}: {after:?}");
+        assert_eq!(before.difference(&constants).copied().collect::<BTreeSet<_>>(), after, "{label}");
+        assert!([0, 1, 2].iter().all(|grid| after.contains(grid)), "{label}: the executor's stay");
+        let globals = |m: &naga::Module| -> Vec<String> {
+            let one = |(_, g): (_, &naga::GlobalVariable)| {
+                format!("{:?} {:?} {:?} {:?}", g.name, g.space, g.binding, m.types[g.ty].name)
+            };
+            m.global_variables.iter().map(one).collect()
+        };
+        assert_eq!(globals(&generic), globals(&special), "{label}");
+        let size = |m: &naga::Module| m.entry_points[0].workgroup_size;
+        assert_eq!(size(&generic), size(&special), "{label}");
+    }
+    assert!(opted_in >= 5, "{opted_in}");
+}
+
+#[test]
 fn entry_points() {
     let from = "@compute @workgroup_size(64)\nfn main(@builtin(global_invocation_id) id: vec3<u32>)";
     broken(from, "fn main(id: vec3<u32>)", 1, "0 entry points");

@@ -113,8 +113,8 @@ impl Case {
     }
 }
 
-/// Score, neuron, and the two places of one window.
-type Best = (f64, [u32; 3]);
+/// Score, neuron, the two places and the spike's of one window.
+type Best = (f64, [u32; 4]);
 
 /// Every pair looked at; integer evidence makes the comparison of products exact.
 fn triggers_reference(case: &Case, spikes: &[u32], evidence: [&[f32]; 2]) -> Vec<Best> {
@@ -122,7 +122,7 @@ fn triggers_reference(case: &Case, spikes: &[u32], evidence: [&[f32]; 2]) -> Vec
     let words = spike_words(neurons);
     let mut out = Vec::new();
     for begin in range.clone().step_by(window) {
-        let mut best: (f64, [u32; 3]) = (0.0, [0, begin as u32, begin as u32]);
+        let mut best: (f64, [u32; 4]) = (0.0, [0, begin as u32, begin as u32, begin as u32]);
         for t in begin..(begin + window).min(range.end) {
             for k in (0..neurons).filter(|k| spikes[t * words + k / 32] >> (k % 32) & 1 == 1) {
                 let near = t.saturating_sub(reach).max(range.start)..(t + reach + 1).min(range.end);
@@ -133,7 +133,7 @@ fn triggers_reference(case: &Case, spikes: &[u32], evidence: [&[f32]; 2]) -> Vec
                 };
                 let ((a, at_a), (b, at_b)) = (highest(evidence[0]), highest(evidence[1]));
                 if a * b > best.0 {
-                    best = (a * b, [k as u32, at_a, at_b]);
+                    best = (a * b, [k as u32, at_a, at_b, t as u32]);
                 }
             }
         }
@@ -153,8 +153,8 @@ fn triggers(device: &Device, case: &Case, spikes: &[u32], evidence: [&[f32]; 2])
     let feeds = [input.feed(spikes), tensors[0].feed(evidence[0]), tensors[1].feed(evidence[1])];
     let out = device.prepare(&rec).unwrap().run(&feeds, &Control::default()).unwrap();
     let (score, at) = (out.get(found.score).unwrap(), out.get(found.at).unwrap());
-    assert_eq!((score.len(), at.len()), (found.windows, 3 * found.windows));
-    score.iter().zip(at.chunks(3)).map(|(s, at)| (f64::from(*s), [at[0], at[1], at[2]])).collect()
+    assert_eq!((score.len(), at.len()), (found.windows, 4 * found.windows));
+    score.iter().zip(at.chunks(4)).map(|(s, at)| (f64::from(*s), [at[0], at[1], at[2], at[3]])).collect()
 }
 
 /// Places equal, scores within the rounding of a root (WGSL inherits it from 1/inversesqrt: a few units).
@@ -208,7 +208,7 @@ fn windows_without_a_spike_or_without_evidence_have_no_score() {
         for case in cases() {
             let n = case.time * case.neurons;
             let quiet: Vec<Best> =
-                case.range.clone().step_by(case.window).map(|b| (0.0, [0, b as u32, b as u32])).collect();
+                case.range.clone().step_by(case.window).map(|b| (0.0, [0, b as u32, b as u32, b as u32])).collect();
             let words = case.time * spike_words(case.neurons);
             let (none, all) = (vec![0; words], vec![u32::MAX; words]);
             let (loud, silent, negative) = (vec![9.0; n], vec![0.0; n], vec![-3.0; n]);

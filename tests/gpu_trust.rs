@@ -147,11 +147,20 @@ fn threads(name: &str) -> usize {
     names.filter(|n| n.trim() == name).count()
 }
 
-/// That what a condition says comes true within a tenth of a second.
+/// The best of a few tries, since the machine may have other things to do, is within the limit.
+fn within(limit: Duration, mut attempt: impl FnMut() -> Duration) {
+    let mut all = Vec::new();
+    while all.iter().all(|took| *took >= limit) {
+        assert!(all.len() < 5, "{limit:?} allowed, {all:?} needed");
+        all.push(attempt());
+    }
+}
+
+/// That what a condition says comes true soon.
 fn soon(what: &str, condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < WAKE, "{what}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -221,7 +230,9 @@ fn a_run_that_is_given_up_leaves_its_recording_and_its_memory_as_they_were() {
         let result = prepared.start(&[]).unwrap().wait(&late);
         assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
         again(&mut prepared, "a timeout");
-        for slice in 1..6 {
+        for slice in 1..=3 {
+            // Anew, for slices grow from run to run.
+            let mut fresh = device.prepare(&rec).unwrap();
             let (cancel, count) = (CancelToken::new(), Mutex::new(0));
             let progress = |_: u64, _: u64| {
                 *count.lock().unwrap() += 1;
@@ -230,10 +241,14 @@ fn a_run_that_is_given_up_leaves_its_recording_and_its_memory_as_they_were() {
                 }
             };
             let control = Control { cancel: cancel.clone(), progress: Some(&progress), ..Control::default() };
-            let result = prepared.run(&[], &control);
-            assert!(matches!(result, Err(Error::Cancelled)), "slice {slice}: {result:?}");
-            again(&mut prepared, "being cancelled");
+            let error = fresh.run(&[], &control).map(|_| ()).unwrap_err();
+            assert_eq!(error, Error::Cancelled, "slice {slice}");
+            let out = fresh.run(&[], &Control::default()).unwrap();
+            assert!(out.get(y).unwrap().iter().all(|v| *v == 30), "{} after slice {slice}", device.name());
         }
+        device.trim();
+        let after = device.stats().memory;
+        assert_eq!((after.leased_bytes, after.idle_bytes), (memory.leased_bytes, 0), "{}", device.name());
         // An input's memory is still being read when its run is given up: the next run waits for it.
         for value in 0..20 {
             drop(fed.start(&[known.x.feed(&[-1.0; Known::N])]).unwrap());
@@ -241,7 +256,8 @@ fn a_run_that_is_given_up_leaves_its_recording_and_its_memory_as_they_were() {
             let out = fed.run(&[known.x.feed(&[value; Known::N])], &Control::default()).unwrap();
             assert!(known.is_right(out.get(known.y).unwrap(), value), "{}", device.name());
         }
-        assert_eq!(device.stats().memory, memory);
+        let after = device.stats().memory;
+        assert_eq!((after.leased_bytes, after.idle_bytes), (memory.leased_bytes, 0), "{}", device.name());
     }
 }
 
@@ -291,38 +307,39 @@ fn a_thread_polls_only_while_something_is_pending_and_never_on_a_lent_device() {
 #[test]
 fn futures_wake_within_a_tenth_of_a_second_of_a_loss_that_the_host_reports() {
     let _turn = turn();
-    for host in hosts() {
-        let gpu = host.lend();
-        let (rec, _) = long(gpu.capabilities(), 30);
-        let mut prepared: Vec<_> = (0..3).map(|_| gpu.prepare(&rec).unwrap()).collect();
-        let told = Mutex::new(None);
-        std::thread::scope(|scope| {
-            for prepared in &mut prepared {
-                scope.spawn(|| {
-                    let result = prepared.start(&[]).and_then(pollster::block_on);
-                    let ended = Instant::now();
+    for i in 0..hosts().len() {
+        within(WAKE, || {
+            let host = hosts().swap_remove(i);
+            let gpu = host.lend();
+            let (rec, _) = long(gpu.capabilities(), 30);
+            // One alone: a submission runs the callbacks of what is done, and several futures would keep each other
+            // going.
+            let mut prepared = gpu.prepare(&rec).unwrap();
+            let (told, ended) = std::thread::scope(|scope| {
+                let waits = scope.spawn(|| {
+                    let result = prepared.start(&[]).and_then(pollster::block_on).map(drop);
                     assert!(matches!(result, Err(Error::DeviceLost { .. })), "{result:?}");
-                    let told = told.lock().unwrap().expect("nobody polls, so it ends by the loss");
-                    assert!(ended.saturating_duration_since(told) < WAKE, "{:?}", ended - told);
+                    Instant::now()
                 });
-            }
-            std::thread::sleep(Duration::from_millis(100));
-            let mut now = told.lock().unwrap();
-            *now = Some(Instant::now());
-            drop(now);
-            gpu.notify_device_lost("the test says so");
+                std::thread::sleep(Duration::from_millis(100));
+                assert!(!waits.is_finished(), "nobody polls, so it ends by the loss");
+                let told = Instant::now();
+                gpu.notify_device_lost("the test says so");
+                (told, waits.join().unwrap())
+            });
+            assert!(matches!(gpu.prepare(&rec), Err(Error::DeviceLost { .. })));
+            // It is the host's: we cannot open it again, and say who can.
+            let error = survive(&mut Device::Gpu(gpu), |d| d.prepare(&rec).map(drop)).unwrap_err().to_string();
+            assert!(error.contains("host"), "{error}");
+            ended - told
         });
-        assert!(matches!(gpu.prepare(&rec), Err(Error::DeviceLost { .. })));
-        // It is the host's: we cannot open it again, and say who can.
-        let error = survive(&mut Device::Gpu(gpu), |d| d.prepare(&rec).map(drop)).unwrap_err().to_string();
-        assert!(error.contains("host"), "{error}");
     }
 }
 
 #[test]
 fn a_host_that_destroys_its_device_ends_what_is_pending() {
     let _turn = turn();
-    for host in hosts() {
+    let destroyed = |host: Host| {
         let gpu = Arc::new(host.lend());
         // As hosts do it: from the callback, where wgpu holds its locks.
         let teller = Arc::downgrade(&gpu);
@@ -360,9 +377,12 @@ fn a_host_that_destroys_its_device_ends_what_is_pending() {
                 let error = ended.join().unwrap();
                 assert!(matches!(error, Error::DeviceLost { .. }), "{}: {error}", host.name);
             }
-            assert!(destroyed.elapsed() < Duration::from_secs(1), "{:?}", destroyed.elapsed());
             stop.store(true, Ordering::Relaxed);
-        });
+            destroyed.elapsed()
+        })
+    };
+    for i in 0..hosts().len() {
+        within(Duration::from_secs(1), || destroyed(hosts().swap_remove(i)));
     }
 }
 
@@ -407,6 +427,7 @@ fn a_driver_that_reports_work_and_does_none_never_gives_bytes() {
                 continue;
             }
         };
+        noticed(gpu.self_test().map(drop));
         let mut rec = Recording::new("noop", gpu.capabilities());
         let x = rec.input::<f32>("x", 100).unwrap();
         let kept = rec.state("kept", &[1.0f32; 100]).unwrap();
@@ -469,9 +490,24 @@ fn memory_stays_flat_over_a_thousand_cycles() {
     }
 }
 
+/// In a process of its own with one heap: each opening starts threads, and the C library keeps a heap for each.
 #[test]
 fn memory_stays_flat_over_a_hundred_devices() {
     let _turn = turn();
+    if common::skipped() {
+        return;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "open_a_hundred_devices", "--ignored", "--nocapture"]).env("MALLOC_ARENA_MAX", "1");
+    let out = child.output().unwrap();
+    let noise = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{noise}");
+    noise.lines().filter(|l| l.starts_with("resident")).for_each(|l| eprintln!("{l}"));
+}
+
+#[test]
+#[ignore = "runs in a process of its own, started by the test above"]
+fn open_a_hundred_devices() {
     for adapter in common::adapters() {
         let options = DeviceOptions { choice: Choice::Named(adapter.choose_by()), ..options() };
         let after = |rounds: usize| {
@@ -650,7 +686,7 @@ static MESSAGES: Messages = Messages(Mutex::new(Vec::new()));
 
 impl log::Log for Messages {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Warn && metadata.target().starts_with("wgpu_hal::vulkan::instance")
+        metadata.target().starts_with("wgpu_hal::vulkan::instance")
     }
 
     fn log(&self, record: &log::Record<'_>) {
@@ -662,25 +698,28 @@ impl log::Log for Messages {
     fn flush(&self) {}
 }
 
-fn listen() {
+/// Whether there is a validation layer; from now on its warnings and errors are collected.
+fn listen() -> bool {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&MESSAGES).unwrap();
-        log::set_max_level(log::LevelFilter::Warn);
-    });
-    MESSAGES.0.lock().unwrap().clear();
+    ONCE.call_once(|| log::set_logger(&MESSAGES).unwrap());
+    log::set_max_level(log::LevelFilter::Debug);
+    drop(wgpu::Instance::new(validated()));
+    log::set_max_level(log::LevelFilter::Warn);
+    let said = std::mem::take(&mut *MESSAGES.0.lock().unwrap());
+    !said.iter().any(|m| m.contains("unable to find layer"))
+}
+
+fn validated() -> wgpu::InstanceDescriptor {
+    wgpu::InstanceDescriptor { flags: wgpu::InstanceFlags::VALIDATION | wgpu::InstanceFlags::DEBUG, ..descriptor() }
 }
 
 #[test]
 fn four_threads_beside_a_working_host_give_the_validation_layer_nothing_to_say() {
     let _turn = turn();
-    listen();
-    let flags = wgpu::InstanceFlags::VALIDATION | wgpu::InstanceFlags::DEBUG;
-    let hosts = hosts_with(wgpu::InstanceDescriptor { flags, ..descriptor() });
-    let absent = |m: &String| m.contains("unable to find layer");
-    if MESSAGES.0.lock().unwrap().iter().any(absent) {
+    if !listen() {
         eprintln!("the validation layer is absent: only the results are tested");
     }
+    let hosts = hosts_with(validated());
     for host in hosts {
         let gpu = host.lend();
         let (work, stop) = (|thread: usize| worker(&gpu, thread), AtomicBool::new(false));
@@ -700,7 +739,6 @@ fn four_threads_beside_a_working_host_give_the_validation_layer_nothing_to_say()
         drop((gpu, host));
     }
     let said = MESSAGES.0.lock().unwrap();
-    let said: Vec<_> = said.iter().filter(|m| !absent(m)).collect();
     assert!(said.is_empty(), "{said:#?}");
 }
 

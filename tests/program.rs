@@ -296,6 +296,42 @@ fn files_that_do_not_go_together() {
 }
 
 #[test]
+fn plans_say_what_a_job_takes_and_the_job_then_takes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let white = folder.path().join("white.npy");
+    let jobs: [&[&str]; 4] = [
+        &["gw", "search", "--bank", "8"],
+        &["gw", "detect"],
+        &["gw", "psd", H1],
+        &["gw", "whiten", H1, "--output", text(&white)],
+    ];
+    for job in jobs {
+        let with = |args: &[&str]| run(&[job, &["--device", "cpu"], args].concat());
+        let plan = with(&["--plan", "--json"]).json();
+        has_keys(&plan, &["device", "reason", "memory"]);
+        has_keys(&plan["memory"], &["planned_bytes", "least_bytes", "budget_bytes", "parts"]);
+        let [planned, least] = ["planned_bytes", "least_bytes"].map(|key| number(&plan["memory"][key]));
+        assert!(least <= planned, "{plan}");
+        let parts = plan["memory"]["parts"].as_object().unwrap();
+        assert_eq!(parts.values().map(number).sum::<f64>(), planned, "{plan}");
+        assert!(with(&["--plan"]).done().stdout.contains("the least that would do is"));
+        assert!(listed(&folder).is_empty(), "a plan writes nothing");
+        let done = with(&["--json"]).json();
+        has_keys(&done["memory"], &["planned_bytes", "peak_bytes", "budget_bytes", "allocator"]);
+        assert_eq!(number(&done["memory"]["planned_bytes"]), planned, "{done}");
+        assert!((number(&done["memory"]["peak_bytes"]) / planned - 1.0).abs() <= 0.1, "{done}");
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        std::fs::create_dir(folder.path()).unwrap();
+        // A plan is made for any budget, and says that it is too small.
+        let small = with(&["--plan", "--memory-budget", "1MiB"]).done();
+        if least > f64::from(1 << 20) {
+            assert!(small.stdout.contains("which is too little"), "{}", small.stdout);
+            with(&["--memory-budget", "1MiB"]).refused(5, &["the least that would do is"]);
+        }
+    }
+}
+
+#[test]
 fn devices_and_sizes_that_cannot_be_had() {
     for command in ["search", "detect"] {
         let with = |args: &[&str]| run(&[&["gw", command], args].concat());

@@ -296,6 +296,22 @@ impl<'a> Ready<'a> {
     /// The next run, whose results are right; after the last one the states are set back.
     fn run(&mut self, control: &Control<'_>) -> Result<()> {
         let found = self.results(control)?;
+        self.judge(&found)
+    }
+
+    /// The same as a future, which may be dropped on its way.
+    fn run_pending(&mut self, dropped: bool) -> Result<()> {
+        let feeds = self.recorded.feeds();
+        let pending = self.prepared.start(&feeds)?;
+        if dropped {
+            drop(pending);
+            return self.set_back();
+        }
+        let found = self.recorded.results(&pollster::block_on(pending)?)?;
+        self.judge(&found)
+    }
+
+    fn judge(&mut self, found: &[Vec<u32>]) -> Result<()> {
         assert!(
             found == self.job.expected[self.done],
             "{}: run {} differs from the first time",
@@ -377,7 +393,7 @@ fn work(device: &Device, jobs: &[Job], seed: u64, until: Instant, tally: &Tally)
     let long = jobs.iter().position(|job| job.name == LONG).expect("there is one");
     while Instant::now() < until {
         let at = below(jobs.len());
-        match below(16) {
+        match below(18) {
             0..8 => {
                 if !kept.contains_key(&at) {
                     kept.insert(at, Ready::new(device, &jobs[at])?);
@@ -422,6 +438,13 @@ fn work(device: &Device, jobs: &[Job], seed: u64, until: Instant, tally: &Tally)
                 assert!(matches!(device.prepare(&rec), Err(Error::OverBudget { .. })), "over the budget");
                 tally.count("refused");
             }
+            15 | 16 => {
+                let mut ready = Ready::new(device, &jobs[at])?;
+                let dropped = below(2) == 0;
+                ready.run_pending(dropped)?;
+                ready.run(&Control::default())?;
+                tally.count(if dropped { "futures dropped" } else { "futures" });
+            }
             _ => {
                 let mut ready = Ready::new(device, &jobs[at])?;
                 let foreign = device.recording("foreign").input::<u32>("x", 1)?;
@@ -450,8 +473,21 @@ fn again(mut ready: Ready<'_>, ended: Result<()>, what: &'static str, rerun: boo
     Ok(())
 }
 
+/// Gives what the system's allocator keeps for itself back to the system.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn give_back() {
+    unsafe extern "C" {
+        safe fn malloc_trim(pad: usize) -> i32;
+    }
+    malloc_trim(0);
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn give_back() {}
+
 /// Bytes of this process in memory, where the system says so.
 fn resident() -> Option<u64> {
+    give_back();
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     statm.split_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages * 4096)
 }
@@ -532,13 +568,13 @@ fn engines() -> Vec<Engine> {
                 let adapters = pollster::block_on(instance.enumerate_adapters(backends));
                 let adapter = adapters.into_iter().find(|a| a.get_info() == info).expect("it was there before");
                 let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-                    required_features: gpu::optional_features(&adapter),
+                    required_features: gpu::required_features() | gpu::optional_features(&adapter),
                     required_limits: gpu::required_limits(&adapter),
                     ..Default::default()
                 }))
                 .expect("it opens");
-                let gpu = Gpu::from_wgpu(GpuParts::new(device.clone(), queue), &options(Choice::Auto))
-                    .expect("it has what is needed");
+                let parts = GpuParts { poll: true, adapter: Some(adapter), ..GpuParts::new(device.clone(), queue) };
+                let gpu = Gpu::from_wgpu(parts, &options(Choice::Auto)).expect("it has what is needed");
                 (Device::Gpu(gpu), Some((instance, device)))
             });
         }
@@ -579,8 +615,8 @@ fn soak(engine: &Engine, minutes: Option<f64>) {
             println!("{line} resident {resident}, held {held:?}, last job {late:.1?} over the time");
         }
     }
-    // No thread waits for work that others left behind.
-    for what in ["replays", "made anew", "cancelled", "late", "refused", "bad input"] {
+    // A long run has seen everything.
+    for what in ["replays", "made anew", "cancelled", "late", "refused", "bad input", "futures"] {
         assert!(minutes.is_none() || tally.of(what) > 0, "{what}: never in all the time");
     }
     assert!(tally.of("replays") > 0 && tally.of("made anew") > 0);
@@ -596,8 +632,14 @@ fn soak(engine: &Engine, minutes: Option<f64>) {
         let (before, after) = (of(warm, what), of(rest, what));
         assert!(after <= before, "{}: {name} {after:?} at the end, {before:?} while warming up", engine.name);
     }
-    let most = |rounds: &[(Held, Option<u64>)]| rounds.iter().filter_map(|(_, resident)| *resident).max();
-    if let (Some(before), Some(after)) = (most(warm), most(rest)) {
+    // Of the resident memory the medians of the two halves after that: threads leave more or less of it unused.
+    let median = |rounds: &[(Held, Option<u64>)]| {
+        let mut all: Vec<u64> = rounds.iter().filter_map(|(_, resident)| *resident).collect();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied()
+    };
+    let (before, after) = rest.split_at(rest.len() / 2);
+    if let (Some(before), Some(after)) = (median(before), median(after)) {
         let growth = after as f64 / before as f64 - 1.0;
         println!("{}: resident memory {:+.2} % after warming up", engine.name, 100.0 * growth);
         // A few seconds do not warm up the system's allocator; the long run is what counts.

@@ -21,7 +21,7 @@ use spikewave::io::{npz, same_file};
 use spikewave::{Device, Error, Result};
 
 use super::gw::{announce, writable};
-use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, resident_peak, say, survive};
+use super::{DeviceArgs, at_once, interrupt, plural, print, print_json, progress, resident_peak, say, survive};
 
 /// Spikes a second of the no-spike state, as in the reference.
 const NO_SPIKE_RATE: f64 = 1e-10;
@@ -311,6 +311,15 @@ fn beside(error: Error, held: u64) -> Error {
     }
 }
 
+/// The least that a refusal names, or what a plan says of it.
+fn least_of<T>(planned: Result<T>, least: impl FnOnce(T) -> u64) -> Result<u64> {
+    match planned {
+        Ok(plan) => Ok(least(plan)),
+        Err(Error::OverBudget { least: Some(least), .. }) => Ok(least),
+        Err(error) => Err(error),
+    }
+}
+
 /// Watches a job with a progress bar.
 fn watched<T>(message: &'static str, work: impl FnOnce(&Control<'_>) -> Result<T>) -> Result<T> {
     let bar = progress();
@@ -357,6 +366,28 @@ impl Job<'_> {
 
     fn state_options(&self, held: u64) -> StateOptions {
         StateOptions { memory_budget: self.host_limit.map(|limit| limit.saturating_sub(held)), ..Default::default() }
+    }
+
+    /// The smallest budget for the whole job, which holds tables of `held` bytes beside the likelihood and of `kept`
+    /// more beside the state space.
+    fn least(&self, (held, kept): (u64, u64), with_states: bool) -> Result<u64> {
+        let likelihood = least_of(self.planned(&self.device), |planned| planned.plan().least_bytes)?;
+        let mut least = likelihood.max(held + kept + 1);
+        if with_states {
+            // With nothing at all it says what it needs.
+            let options = StateOptions { memory_budget: Some(0), ..Default::default() };
+            let states = self.space()?.plan(self.bins.len(), Task::Smooth, &options);
+            least = least.max(held + kept + least_of(states, |plan| plan.peak_bytes())?);
+        }
+        Ok(least)
+    }
+
+    /// A refusal with the least of the whole job: what one part could do with is not always enough for the other.
+    fn refused(&self, error: Error, tables: (u64, u64), with_states: bool) -> Error {
+        match (&error, self.least(tables, with_states)) {
+            (Error::OverBudget { .. }, Ok(least)) => error.with_least(least),
+            _ => error,
+        }
     }
 
     /// Computes the log likelihood, and writes it where it is streamed. Also the row that a file went on from, and the
@@ -658,18 +689,14 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(limit) = host_limit
         && held + kept >= limit
     {
+        job.options.reserved_bytes = held;
         let tensor = "log_likelihood, which --output NAME.npy would stream".into();
-        return Err(Error::OverBudget {
-            needed: held + kept,
-            in_use: 0,
-            limit,
-            tensor,
-            tensor_bytes: table,
-            least: None,
-        });
+        let least = Some(at_once(|| job.least((held, kept), with_states))?);
+        return Err(Error::OverBudget { needed: held + kept, in_use: 0, limit, tensor, tensor_bytes: table, least });
     }
     job.options.reserved_bytes = held;
-    let mut planned = at_once(|| job.on_device(|job, device| job.planned(device)))?;
+    let mut planned = at_once(|| job.on_device(|job, device| job.planned(device)))
+        .map_err(|error| job.refused(error, (held, kept), with_states))?;
     let plan = planned.plan().clone();
     let mut kept_by_state = 0;
     let states = match with_states {
@@ -683,7 +710,9 @@ pub fn run(args: &Args) -> Result<()> {
                     kept_by_state = wanted;
                     plan
                 }
-                _ => planned(kept).map_err(|error| beside(error, held + kept))?,
+                _ => {
+                    planned(kept).map_err(|error| job.refused(beside(error, held + kept), (held, kept), with_states))?
+                }
             })
         }
         false => None,
@@ -695,7 +724,8 @@ pub fn run(args: &Args) -> Result<()> {
     let planned_bytes = likelihood_bytes.max(state_bytes) + session.bytes() + model.bytes();
     timing.plan_ms = ms(planning);
     if args.plan {
-        return say_plan(args, &job.device, &session, &plan, states.as_ref(), planned_bytes);
+        let least = job.least((held, kept), with_states)?;
+        return say_plan(args, &job.device, &session, &plan, states.as_ref(), (planned_bytes, least));
     }
 
     let mut known: Vec<(&str, Difference<'_>)> = match args.local {
@@ -824,6 +854,7 @@ pub fn run(args: &Args) -> Result<()> {
                 "budget_bytes": budget_bytes,
                 "planned_with_host_bytes": planned_bytes,
                 "resident_peak_bytes": resident_peak(),
+                "allocator": job.device.stats().allocator,
             },
             "plan": {"likelihood": plan, "state_space": decoded.as_ref().map(|d| d.plan)},
             "files": args.output.iter().chain(&args.plot).map(|p| p.display().to_string()).collect::<Vec<_>>(),
@@ -892,10 +923,6 @@ pub fn run(args: &Args) -> Result<()> {
     print(&text)
 }
 
-fn plural(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
 fn method_name(plan: &LikelihoodPlan) -> &'static str {
     match plan.method {
         Method::Exact => "exact",
@@ -941,7 +968,7 @@ fn say_plan(
     session: &Session,
     plan: &LikelihoodPlan,
     states: Option<&StatePlan>,
-    planned_bytes: u64,
+    (planned_bytes, least_bytes): (u64, u64),
 ) -> Result<()> {
     if args.json {
         return print_json(&json!({
@@ -950,6 +977,11 @@ fn say_plan(
             "likelihood": plan,
             "state_space": states,
             "planned_bytes": planned_bytes,
+            "memory": {
+                "planned_bytes": plan.device_bytes,
+                "least_bytes": least_bytes,
+                "budget_bytes": plan.budget_bytes,
+            },
         }));
     }
     let size = spikewave::bytes;
@@ -975,7 +1007,8 @@ fn say_plan(
         text +=
             &format!("state space: {}; {chunks} of {rows} time bins; {}\n", args.model.name(), size(s.peak_bytes()));
     }
-    text += &format!("in all: {} at most\n", size(planned_bytes));
+    text +=
+        &format!("in all: {} at most; the least budget that would do is {}\n", size(planned_bytes), size(least_bytes));
     print(&text)
 }
 

@@ -1,17 +1,18 @@
 //! `spikewave gw …`.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use spikewave::device::Control;
 use spikewave::gw::bank::Bank;
-use spikewave::gw::search::{Created, Search, Templates};
+use spikewave::gw::search::{self, Created, Hold, Search, Templates};
 use spikewave::gw::strain::{Strain, TemplateFile};
-use spikewave::{Error, Result};
+use spikewave::{Device, Error, Result};
 
-use super::{DeviceArgs, at_once, interrupt, print, print_json, progress, say, survive};
+use super::{DeviceArgs, at_once, interrupt, memory, plural, print, print_json, progress, say, survive};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -92,6 +93,9 @@ pub struct SearchArgs {
     /// So many chirps of 5 to 80 solar masses. The default, where there is no template file, is 256.
     #[arg(long, value_name = "N")]
     bank: Option<usize>,
+    /// Says what it would take of the device's memory, and does nothing.
+    #[arg(long)]
+    plan: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Draws whitened strain, template, signal-to-noise and time-frequency map as a PNG.
@@ -106,6 +110,9 @@ pub struct SearchArgs {
 pub struct DetectArgs {
     #[command(flatten)]
     pub pair: PairArgs,
+    /// Says what it would take of the device's memory, and does nothing.
+    #[arg(long)]
+    pub plan: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Draws spike rasters, scores and triggers as a PNG.
@@ -237,6 +244,7 @@ pub struct Cost {
     pub warmup_s: f64,
     pub run_s: f64,
     pub total_ms: f64,
+    pub planned_bytes: u64,
     pub peak_bytes: u64,
     pub budget_bytes: u64,
     pub created: Created,
@@ -252,25 +260,25 @@ impl Cost {
         })
     }
 
-    pub fn memory(&self) -> Value {
-        json!({"peak_bytes": self.peak_bytes, "budget_bytes": self.budget_bytes})
+    pub fn memory(&self, device: &spikewave::Device) -> Value {
+        memory::taken(device, self.planned_bytes, self.peak_bytes)
     }
 }
 
 impl std::fmt::Display for Cost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (setup, warmup, run) = (self.setup_ms, self.warmup_s * 1e3, self.run_s * 1e3);
-        let (peak, budget) = (spikewave::bytes(self.peak_bytes), spikewave::bytes(self.budget_bytes));
+        let [planned, peak, budget] = [self.planned_bytes, self.peak_bytes, self.budget_bytes].map(spikewave::bytes);
         write!(
             f,
-            "time: {setup:.0} ms to set up, {warmup:.0} ms to warm up, {run:.0} ms to run; memory: {peak} of {budget}"
+            "time: {setup:.0} ms to set up, {warmup:.0} ms to warm up, {run:.0} ms to run; memory: {planned} planned, \
+             {peak} at its peak, of {budget}"
         )
     }
 }
 
-fn search(args: &SearchArgs) -> Result<()> {
-    let started = Instant::now();
-    let cancel = interrupt();
+/// The strain and the templates.
+fn inputs(args: &SearchArgs) -> Result<([Strain; 2], Templates)> {
     let strains = args.pair.read()?;
     let templates = match &args.template {
         Some(path) => Templates::File(Box::new(TemplateFile::read(path)?)),
@@ -279,8 +287,49 @@ fn search(args: &SearchArgs) -> Result<()> {
     if let Some(path) = &args.plot {
         writable(path)?;
     }
-    let mut device = args.device.open()?;
+    Ok((strains, templates))
+}
+
+fn search(args: &SearchArgs) -> Result<()> {
+    let started = Instant::now();
+    let cancel = interrupt();
+    let options = args.device.options()?;
+    // The device opens and compiles while files are read and templates are laid out.
+    let (given, device) = std::thread::scope(|threads| {
+        let device = threads.spawn(|| {
+            let device = Device::open(&options)?;
+            search::request(&device)?;
+            Ok(device)
+        });
+        let given = inputs(args);
+        let device = device.join().unwrap_or_else(|_| Err(Error::Internal("opening the device panicked".into())));
+        (given, device)
+    });
+    let (strains, templates) = given?;
+    let mut device = device?;
     announce(&device);
+    if args.plan {
+        let plan = Search::plan(&device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
+        let text = format!(
+            "{}, {} at once; {} of data; {}\n",
+            plural(templates.count(), "template"),
+            plan.templates_at_once,
+            plural(plan.blocks, "block"),
+            match plan.hold {
+                Hold::Everything => "everything is ready from the start",
+                Hold::OneRecording => "recordings are made ready one after the other",
+                Hold::OneDetector => "one detector and one step at a time",
+            }
+        );
+        let job = json!({
+            "templates": templates.count(),
+            "templates_at_once": plan.templates_at_once,
+            "blocks": plan.blocks,
+            "hold": plan.hold,
+        });
+        return memory::say_plan(&device, &plan.memory, args.json, job, &text);
+    }
+    let first = OnceLock::new();
     let (setup_ms, result) = survive(&mut device, |device| {
         let mut search = Search::new(device, [&strains[0], &strains[1]], &templates, args.pair.flag.as_deref())?;
         let setup_ms = started.elapsed().as_secs_f64() * 1e3 - search.warmup_s * 1e3;
@@ -288,6 +337,7 @@ fn search(args: &SearchArgs) -> Result<()> {
         bar.set_message("templates");
         let control = Control { cancel: cancel.clone(), ..Control::default() };
         let result = search.run(&control, &|done, total| {
+            first.get_or_init(|| started.elapsed());
             bar.set_length(total as u64);
             bar.set_position(done as u64);
         });
@@ -297,11 +347,13 @@ fn search(args: &SearchArgs) -> Result<()> {
     if let Some(path) = &args.plot {
         spikewave::gw::figure::search([&strains[0], &strains[1]], &result, path)?;
     }
+    let first_result_ms = first.get().map_or(0.0, |time| time.as_secs_f64() * 1e3);
     let cost = Cost {
         setup_ms,
         warmup_s: result.warmup_s,
         run_s: result.run_s,
         total_ms: started.elapsed().as_secs_f64() * 1e3,
+        planned_bytes: result.planned_bytes,
         peak_bytes: result.peak_bytes,
         budget_bytes: device.stats().memory.budget_bytes,
         created: result.created,
@@ -313,6 +365,8 @@ fn search(args: &SearchArgs) -> Result<()> {
             .zip(&result.found)
             .map(|(name, found)| (name.clone(), serde_json::to_value(found).unwrap_or(Value::Null)))
             .collect();
+        let mut timing = cost.timing();
+        timing["first_result_ms"] = json!(first_result_ms);
         return print_json(&json!({
             "device": device.name(),
             "detectors": detectors,
@@ -323,8 +377,8 @@ fn search(args: &SearchArgs) -> Result<()> {
             "template": result.template,
             "searched_s": result.searched_s,
             "template_seconds": result.template_seconds,
-            "timing": cost.timing(),
-            "memory": cost.memory(),
+            "timing": timing,
+            "memory": cost.memory(&device),
             "created_after_warmup": cost.created,
         }));
     }
@@ -358,7 +412,10 @@ fn search(args: &SearchArgs) -> Result<()> {
         "template: {:.1} + {:.1} solar masses, spins {:.2} and {:.2} ({}, {} {})\n",
         t.masses[0], t.masses[1], t.spins[0], t.spins[1], t.model, t.source, t.index
     );
-    text += &format!("{cost}; {:.0} template-seconds a second\n", result.template_seconds / result.run_s);
+    text += &format!(
+        "{cost}; first result after {first_result_ms:.0} ms; {:.0} template-seconds a second\n",
+        result.template_seconds / result.run_s
+    );
     if let Some(path) = &args.plot {
         text += &format!("picture: {}\n", path.display());
     }

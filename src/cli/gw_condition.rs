@@ -14,7 +14,7 @@ use spikewave::io::{npy, write_atomically};
 use spikewave::{Device, Error, Result};
 
 use super::gw::{announce, writable};
-use super::{DeviceArgs, interrupt, print, print_json, survive};
+use super::{DeviceArgs, interrupt, memory, plural, print, print_json, survive};
 
 /// Relative difference from f64 that `psd --check` allows.
 const PSD_TOLERANCE: f64 = 3e-4;
@@ -42,6 +42,9 @@ pub struct PsdArgs {
     /// Combines windows by their median, which a loud transient does not move, in place of their mean.
     #[arg(long)]
     median: bool,
+    /// Says what it would take of the device's memory, and does nothing.
+    #[arg(long)]
+    plan: bool,
     #[command(flatten)]
     device: DeviceArgs,
     /// Compares with f64 and fails if they differ by more than 3e-4 between 20 and 1800 Hz.
@@ -86,6 +89,9 @@ pub struct WhitenArgs {
     /// Next to it, OUT.npy.json says where each segment begins, in the array and in GPS time.
     #[arg(long, value_name = "OUT.npy")]
     output: PathBuf,
+    /// Says what it would take of the device's memory, and does nothing.
+    #[arg(long)]
+    plan: bool,
     #[command(flatten)]
     device: DeviceArgs,
     /// Compares with f64 and fails if they differ by more than 5e-4 between 20 and 1800 Hz.
@@ -128,6 +134,12 @@ pub fn psd(args: &PsdArgs) -> Result<()> {
     let welch = Welch { average, ..windows_of(args.window_s, rate)? };
     let mut device = args.device.open()?;
     announce(&device);
+    let memory = condition::psd_plan(&device, &strain, &segments, &welch)?;
+    let windows: usize = segments.iter().map(|s| welch.starts(s.samples()).count()).sum();
+    if args.plan {
+        let text = format!("{}\n", plural(windows, "window"));
+        return memory::say_plan(&device, &memory, args.json, json!({"windows": windows}), &text);
+    }
     let psd = survive(&mut device, |device| condition::psd(device, &strain, &segments, &welch, &control))?;
     let check = match args.check {
         true => {
@@ -137,7 +149,6 @@ pub fn psd(args: &PsdArgs) -> Result<()> {
         }
         false => None,
     };
-    let windows: usize = segments.iter().map(|s| welch.starts(s.samples()).count()).sum();
     let table = TABLE_HZ.into_iter().filter(|f| *f <= rate / 2.0);
     if args.json {
         let (frequencies, values): (Vec<f64>, Vec<f64>) = (psd.values.iter().enumerate())
@@ -156,6 +167,7 @@ pub fn psd(args: &PsdArgs) -> Result<()> {
             "frequency_hz": frequencies,
             "psd": values,
             "check": check,
+            "memory": memory::taken(&device, memory.planned_bytes, device.stats().memory.peak_bytes),
         }));
     }
     let mut text = format!(
@@ -196,6 +208,16 @@ pub fn whiten(args: &WhitenArgs) -> Result<()> {
     let mut device = args.device.open()?;
     announce(&device);
     let welch = windows_of(args.window_s, rate)?;
+    let memory = condition::psd_plan(&device, &strain, &segments, &welch)?.then(condition::whiten_plan(
+        &device,
+        (&segments, rate),
+        welch.length,
+        method,
+    )?);
+    if args.plan {
+        let text = format!("{how} method, {}\n", plural(segments.len(), "segment"));
+        return memory::say_plan(&device, &memory, args.json, json!({"segments": segments.len()}), &text);
+    }
     let mut parts = survive(&mut device, |device| {
         let psd = condition::psd(device, &strain, &segments, &welch, &control)?;
         condition::whiten(device, &strain, &segments, &psd, method, &control)
@@ -248,6 +270,7 @@ pub fn whiten(args: &WhitenArgs) -> Result<()> {
         "std": std,
         "segments": list,
         "check": check,
+        "memory": memory::taken(&device, memory.planned_bytes, device.stats().memory.peak_bytes),
     });
     let mut sidecar = args.output.clone().into_os_string();
     sidecar.push(".json");

@@ -9,7 +9,7 @@ use spikewave::gw::detect::Detector;
 use spikewave::gw::plot;
 
 use super::gw::{Cost, DetectArgs, announce, writable};
-use super::{interrupt, print, print_json, progress, survive};
+use super::{interrupt, memory, plural, print, print_json, progress, survive};
 
 /// Triggers that the table shows; the JSON has all.
 const SHOWN: usize = 10;
@@ -23,6 +23,13 @@ pub fn run(args: &DetectArgs) -> Result<()> {
     }
     let mut device = args.device.open()?;
     announce(&device);
+    if args.plan {
+        let plan = Detector::plan(&device, [&strains[0], &strains[1]], args.pair.flag.as_deref())?;
+        let (chirps, blocks) = (plan.chirps_at_once, plan.blocks);
+        let text = format!("{} at once; {} of data\n", plural(chirps, "chirp"), plural(blocks, "block"));
+        let job = json!({"chirps_at_once": chirps, "blocks": blocks});
+        return memory::say_plan(&device, &plan.memory, args.json, job, &text);
+    }
     let (setup_ms, found) = survive(&mut device, |device| {
         let mut detector = Detector::new(device, [&strains[0], &strains[1]], args.pair.flag.as_deref())?;
         let setup_ms = (started.elapsed().as_secs_f64() - detector.warmup_s) * 1e3;
@@ -54,6 +61,7 @@ pub fn run(args: &DetectArgs) -> Result<()> {
         warmup_s: found.warmup_s,
         run_s: found.run_s,
         total_ms: started.elapsed().as_secs_f64() * 1e3,
+        planned_bytes: found.planned_bytes,
         peak_bytes: found.peak_bytes,
         budget_bytes: device.stats().memory.budget_bytes,
         created: found.created,
@@ -64,7 +72,7 @@ pub fn run(args: &DetectArgs) -> Result<()> {
             "triggers": found.triggers,
             "searched_s": found.searched_s,
             "timing": cost.timing(),
-            "memory": cost.memory(),
+            "memory": cost.memory(&device),
             "created_after_warmup": cost.created,
         }));
     }

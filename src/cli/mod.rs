@@ -6,6 +6,7 @@ mod devices;
 mod gw;
 mod gw_condition;
 mod gw_detect;
+mod memory;
 mod simulate;
 mod sweep;
 mod warmup;
@@ -150,6 +151,11 @@ fn resident_peak() -> Option<u64> {
 /// Prints a line to standard error; nobody need be there to read it.
 fn say(line: &str) {
     _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// `1 block`, `2 blocks`.
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Prints to standard output; a reader that has gone away is not an error.

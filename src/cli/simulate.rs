@@ -33,6 +33,9 @@ Arrays of SPIKES.npz (n spikes in the order of time, K populations):
   probe_names: the variable and population of each probe of the description; for probe number i
   probe_i_neuron (m): indices within the population, probe_i_time_ms (t), probe_i_values (t x m)
 
+Memory: every step reads the table of synapses, which must therefore fit the budget of the device whole. A smaller budget
+takes fewer steps at once, with the same spikes; below the table and the state of the neurons it is refused.
+
 A description NETWORK.ron is that of the documentation of `spikewave::network::Network`; an example is
 assets/networks/balanced.ron in the repository.";
 
@@ -500,6 +503,7 @@ pub fn run(args: &Args) -> Result<()> {
                 "peak_bytes": peak_bytes,
                 "budget_bytes": memory.budget_bytes,
                 "resident_peak_bytes": resident_peak(),
+                "allocator": device.stats().allocator,
                 "parts": parts(plan),
             },
             "rates_hz": of(|r| json!(r.rate)),
@@ -568,7 +572,12 @@ fn planned(args: &Args, network: &Network) -> Result<()> {
             "network": name_of(network),
             "neurons": plan.neurons,
             "synapses": plan.synapses,
-            "memory": {"planned_bytes": plan.planned_bytes, "budget_bytes": budget, "parts": parts(&plan)},
+            "memory": {
+                "planned_bytes": plan.planned_bytes,
+                "least_bytes": plan.least_bytes,
+                "budget_bytes": budget,
+                "parts": parts(&plan),
+            },
         }));
     }
     print(&plan_text(network, &plan, budget))

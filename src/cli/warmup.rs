@@ -1,7 +1,11 @@
 //! `spikewave warmup`.
 
+use std::time::Instant;
+
+use serde_json::json;
+use spikewave::device::{Device, DeviceOptions, FirstUse, WarmupReport};
 use spikewave::gw::search;
-use spikewave::{Result, kernel};
+use spikewave::{Error, Result, kernel};
 
 use super::{DeviceArgs, gw::announce, print, print_json, progress};
 
@@ -13,24 +17,29 @@ const RATE_HZ: f64 = 4096.0;
 pub struct Args {
     #[command(flatten)]
     device: DeviceArgs,
+    /// As on a machine that never ran it: with an empty folder for compiled kernels.
+    #[arg(long)]
+    cold: bool,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let device = args.device.open()?;
-    announce(&device);
-    let recordings = search::recordings(&device, SAMPLES, RATE_HZ)?;
-    let bar = progress();
-    bar.set_length(kernel::ALL.len() as u64);
-    let report = device.warmup(&recordings.iter().collect::<Vec<_>>(), &|p| {
-        bar.set_message(format!("{}: {}", p.stage, p.kernel));
-        bar.set_position(p.done as u64);
-    })?;
-    bar.finish_and_clear();
+    // In a cold start what the application waits for comes first, for drivers keep what they compiled in memory too;
+    // with the cache it comes last, when the file is whole.
+    let (report, first) = if args.cold {
+        let first = empty_folder(args, first_use)?;
+        (empty_folder(args, stages)?, first)
+    } else {
+        let options = args.device.options()?;
+        (stages(&options)?, first_use(&options)?)
+    };
     if args.json {
-        return print_json(&report);
+        let mut value = serde_json::to_value(&report).map_err(|e| Error::Internal(e.to_string()))?;
+        value["cold"] = json!(args.cold);
+        value["first_use"] = json!(first);
+        return print_json(&value);
     }
     let mut text = String::from("stage                 kernels   compile ms   first ms   second ms\n");
     let time = |t: Option<f64>| t.map_or("-".into(), |t| format!("{t:.2}"));
@@ -48,5 +57,52 @@ pub fn run(args: &Args) -> Result<()> {
         Some(c) => format!("\npipeline cache: {} ({})\n", c.path.display(), if c.hit { "hit" } else { "new" }),
         None => "\npipeline cache: none on this device\n".into(),
     };
+    let special = &first.specialised;
+    text += &format!(
+        "\nthe application's recordings, {}\n  first result after {:.0} ms: {:.0} to open the device, {:.0} to run\n  \
+         full speed after {:.0} ms: {:.1} ms a run with generic kernels, {:.1} with {} specialised ones ({} refused)\n",
+        if args.cold { "cold" } else { "with the cache" },
+        first.first_result_ms,
+        first.open_ms,
+        first.first_run_ms,
+        first.full_speed_ms,
+        first.generic_ms,
+        first.specialised_ms,
+        special.swapped,
+        special.refused
+    );
     print(&text)
+}
+
+/// Calls it with a folder for compiled kernels that is empty, and gone afterwards.
+fn empty_folder<T>(args: &Args, call: impl FnOnce(&DeviceOptions) -> Result<T>) -> Result<T> {
+    let folder = std::env::temp_dir().join(format!("spikewave-cold-{}", std::process::id()));
+    let options = DeviceOptions { cache_dir: Some(folder.clone()), ..args.device.options()? };
+    let result = call(&options);
+    match std::fs::remove_dir_all(&folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => log::warn!("{} stays: {e}", folder.display()),
+        _ => {}
+    }
+    result
+}
+
+fn stages(options: &DeviceOptions) -> Result<WarmupReport> {
+    let device = Device::open(options)?;
+    announce(&device);
+    let recordings = search::recordings(&device, SAMPLES, RATE_HZ)?;
+    let bar = progress();
+    bar.set_length(kernel::ALL.len() as u64);
+    let report = device.warmup(&recordings.iter().collect::<Vec<_>>(), &|p| {
+        bar.set_message(format!("{}: {}", p.stage, p.kernel));
+        bar.set_position(p.done as u64);
+    })?;
+    bar.finish_and_clear();
+    Ok(report)
+}
+
+fn first_use(options: &DeviceOptions) -> Result<FirstUse> {
+    let begun = Instant::now();
+    let device = Device::open(options)?;
+    let recordings = search::recordings(&device, SAMPLES, RATE_HZ)?;
+    device.first_use(&recordings.iter().collect::<Vec<_>>(), begun)
 }

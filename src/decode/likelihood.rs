@@ -111,6 +111,10 @@ pub struct LikelihoodPlan {
     pub host_bytes: u64,
     /// Bytes of the whole result.
     pub output_bytes: u64,
+    /// What counts against the budget: the device memory, and on the native path what is held beside it and reserved.
+    pub counted_bytes: u64,
+    /// The smallest budget with which it runs, to the same result.
+    pub least_bytes: u64,
     /// The device's budget.
     pub budget_bytes: u64,
 }
@@ -340,7 +344,8 @@ impl Likelihood {
             marks.iter().map(|m| m.len() * 4).sum::<usize>() + size_of_val(&placed[..]) + size_of_val(&offsets[..]);
         let beside = Beside::new(device, tables as u64 + options.reserved_bytes);
         let spec = grid.map(|g| GridSpec { order: g.order, per_sigma: g.nodes_per_std });
-        let (recording, kde, chunk) = fit_to_budget(device, &content, &offsets, (options.chunk_bins, spec), beside)?;
+        let (recording, kde, chunk, least_bytes) =
+            fit_to_budget(device, &content, &offsets, (options.chunk_bins, spec), beside)?;
         let counts: Vec<usize> = model.electrodes().iter().map(EncodingElectrode::len).collect();
         let mut pairs = 0.0;
         for p in &placed {
@@ -366,6 +371,8 @@ impl Likelihood {
                 device_bytes: device_plan.peak_bytes().max(chosen_bytes),
                 host_bytes: host,
                 output_bytes: n_time as u64 * n_bins as u64 * 4,
+                counted_bytes: beside.with(&recording),
+                least_bytes,
                 budget_bytes: device.capabilities().budget_bytes,
             },
             device: device.clone(),
@@ -684,14 +691,14 @@ impl Beside {
     }
 }
 
-/// The largest chunk that fits what is left of the budget.
+/// The largest chunk that fits what is left of the budget, and the smallest budget for any.
 fn fit_to_budget(
     device: &Device,
     content: &Content,
     offsets: &[usize],
     (chunk_bins, spec): (Option<usize>, Option<GridSpec>),
     beside: Beside,
-) -> Result<(Recording, Kde, KdeCapacity)> {
+) -> Result<(Recording, Kde, KdeCapacity, u64)> {
     let n_time = offsets.len() - 1;
     let row_bytes = content.bin_constant.len() as u64 * 4;
     let used = device.stats().memory.leased_bytes;
@@ -712,37 +719,30 @@ fn fit_to_budget(
     };
     let spikes = fullest(rows).min((chunk_bytes / row_bytes) as usize).max(LEAST_SPIKES);
     let mut capacity = KdeCapacity { spikes, rows };
-    let mut fixed = None;
+    // What does not depend on the chunk, from the least one.
+    let least = {
+        let (recording, _) = record(KdeCapacity { spikes: LEAST_SPIKES, rows: 1 })?;
+        let least = beside.with(&recording);
+        if least > budget {
+            return Err(over(&recording));
+        }
+        least
+    };
     loop {
-        let (wanted, unsupported) = match record(capacity) {
+        let wanted = match record(capacity) {
             Ok((recording, kde)) => {
                 let needed = beside.with(&recording);
                 if needed <= budget {
-                    return Ok((recording, kde, capacity));
+                    return Ok((recording, kde, capacity, least + used));
                 }
                 if capacity.rows == 1 && capacity.spikes == LEAST_SPIKES {
                     return Err(over(&recording));
                 }
-                (Some(needed), None)
+                Some(needed)
             }
             // A tensor that is too long may be shorter in a smaller chunk.
-            Err(error @ Error::Unsupported { .. }) if capacity.rows > 1 || capacity.spikes > LEAST_SPIKES => {
-                (None, Some(error))
-            }
+            Err(Error::Unsupported { .. }) if capacity.rows > 1 || capacity.spikes > LEAST_SPIKES => None,
             Err(error) => return Err(error),
-        };
-        // What does not depend on the chunk, from the least one.
-        let least = match fixed {
-            Some(least) => least,
-            None => {
-                let (recording, _) =
-                    record(KdeCapacity { spikes: LEAST_SPIKES, rows: 1 }).map_err(|e| unsupported.unwrap_or(e))?;
-                let least = beside.with(&recording);
-                if least > budget {
-                    return Err(over(&recording));
-                }
-                *fixed.insert(least)
-            }
         };
         let part = wanted.map_or(0.5, |needed| 0.95 * (budget - least) as f64 / (needed - least).max(1) as f64);
         capacity.rows = ((capacity.rows as f64 * part) as usize).max(1);

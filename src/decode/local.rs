@@ -116,7 +116,7 @@ impl LocalLikelihood {
         let floats = points.iter().map(Vec::len).sum::<usize>();
         let tables = (floats * 4 + placed.len() * (size_of::<Placed>() + 8) + bins.len() * 16) as u64;
         let beside = Beside::new(device, tables + model.local_bytes() + options.reserved_bytes);
-        let (recording, mass, capacity) = fit_mass(device, &electrodes, placed.len(), beside)?;
+        let (recording, mass, capacity, least_bytes) = fit_mass(device, &electrodes, placed.len(), beside)?;
         let device_plan = recording.plan();
         let host = tables + model.local_bytes() + device_plan.role_bytes(Role::Constant) + device_plan.output_bytes;
         let plan = LikelihoodPlan {
@@ -135,6 +135,8 @@ impl LocalLikelihood {
             device_bytes: device_plan.peak_bytes(),
             host_bytes: host,
             output_bytes: bins.len() as u64 * 4,
+            counted_bytes: beside.with(&recording),
+            least_bytes,
             budget_bytes: device.capabilities().budget_bytes,
         };
         Ok(Self {
@@ -230,32 +232,39 @@ impl LocalLikelihood {
     }
 }
 
-/// The recording of a local likelihood for as many spikes at once as fit what is left of the budget.
+/// The recording of a local likelihood for as many spikes at once as fit what is left of the budget, and the smallest
+/// budget for any.
 fn fit_mass(
     device: &Device,
     electrodes: &[KdeElectrode<'_>],
     spikes: usize,
     beside: Beside,
-) -> Result<(Recording, KdeMass, usize)> {
+) -> Result<(Recording, KdeMass, usize, u64)> {
     let used = device.stats().memory.leased_bytes;
     let limit = device.capabilities().budget_bytes;
+    let record = |capacity: usize| {
+        let mut recording = device.recording("local log likelihood");
+        KdeMass::record(&mut recording, electrodes, capacity).map(|mass| (recording, mass))
+    };
+    let least = {
+        let (recording, _) = record(LEAST_SPIKES)?;
+        let needed = beside.with(&recording);
+        let least = needed.saturating_add(used);
+        if least > limit {
+            let (tensor, tensor_bytes) = recording.plan().largest;
+            return Err(Error::OverBudget { needed, in_use: used, limit, tensor, tensor_bytes, least: Some(least) });
+        }
+        least
+    };
     let mut capacity = spikes.clamp(LEAST_SPIKES, 1 << 16);
     loop {
-        let mut recording = device.recording("local log likelihood");
-        match KdeMass::record(&mut recording, electrodes, capacity) {
-            Ok(mass) => {
-                let needed = beside.with(&recording);
-                if needed <= limit.saturating_sub(used) {
-                    return Ok((recording, mass, capacity));
-                }
-                if capacity == LEAST_SPIKES {
-                    let (tensor, tensor_bytes) = recording.plan().largest;
-                    let least = Some(needed.saturating_add(used));
-                    return Err(Error::OverBudget { needed, in_use: used, limit, tensor, tensor_bytes, least });
-                }
+        match record(capacity) {
+            Ok((recording, mass)) if beside.with(&recording).saturating_add(used) <= limit => {
+                return Ok((recording, mass, capacity, least));
             }
             // A tensor that is too long may be shorter in a smaller chunk.
-            Err(Error::Unsupported { .. }) if capacity > LEAST_SPIKES => {}
+            Ok(_) | Err(Error::Unsupported { .. }) if capacity > LEAST_SPIKES => {}
+            Ok(_) => return Err(Error::Internal("the least chunk changed its size".into())),
             Err(error) => return Err(error),
         }
         capacity = (capacity / 2).max(LEAST_SPIKES);

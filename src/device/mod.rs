@@ -9,6 +9,7 @@ mod list;
 mod options;
 mod pool;
 mod recover;
+mod sets;
 mod warmup;
 
 use std::future::Future;
@@ -25,7 +26,11 @@ pub use options::{Choice, DeviceOptions, parse_size};
 pub use pool::PoolStats;
 pub(crate) use pool::{Kind, Pool};
 pub use recover::{Loss, survive, survive_with};
-pub use warmup::{CacheReport, WarmupKernel, WarmupProgress, WarmupReport, WarmupStage};
+pub use sets::MemoryPlan;
+pub(crate) use sets::{Sets, room};
+pub use warmup::{
+    CacheReport, FirstUse, Warmup, WarmupKernel, WarmupProgress, WarmupReport, WarmupStage, WarmupState, WarmupStatus,
+};
 
 use crate::kernel::{Elem, Tensor};
 use crate::recording::{Capabilities, Recording};
@@ -115,14 +120,25 @@ impl Device {
     }
 
     /// Plans, admits and makes ready: after this, a run allocates nothing on the device. A recording with tensors in the
-    /// host application's buffers goes to [`Gpu::prepare_with`].
+    /// host application's buffers goes to [`prepare_with`](Self::prepare_with).
     ///
     /// # Errors
     /// `OverBudget` with the numbers when the plan does not fit, `OutOfMemory` when the system has less than the budget.
     pub fn prepare(&self, recording: &Recording) -> Result<Prepared> {
+        self.prepare_with(recording, &[])
+    }
+
+    /// The same with the host application's buffers: see [`Gpu::prepare_with`]. The native path refuses them.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare_with(&self, recording: &Recording, buffers: &[gpu::HostBuffer<'_>]) -> Result<Prepared> {
         match self {
+            Self::Cpu(_) if !buffers.is_empty() => {
+                Err(Error::invalid("buffers", "the native path cannot use GPU buffers of the host application"))
+            }
             Self::Cpu(d) => d.prepare(recording).map(|p| Prepared::Cpu(Box::new(p))),
-            Self::Gpu(d) => d.prepare(recording).map(|p| Prepared::Gpu(Box::new(p))),
+            Self::Gpu(d) => d.prepare_with(recording, buffers).map(|p| Prepared::Gpu(Box::new(p))),
         }
     }
 
@@ -131,6 +147,14 @@ impl Device {
         match self {
             Self::Cpu(d) => d.trim(),
             Self::Gpu(d) => d.trim(),
+        }
+    }
+
+    /// Waits until every specialised kernel that is asked for is proved or refused; what is proved is used from the next
+    /// run on. For benchmarks; the native path has none.
+    pub fn settle(&self) {
+        if let Self::Gpu(d) = self {
+            d.settle();
         }
     }
 
@@ -231,6 +255,14 @@ impl Prepared {
         }
     }
 
+    /// Asks for the specialised kernels of this recording, waits until each is proved or refused, and takes the proved
+    /// ones. Without it the second run asks for them, and a later one takes them. The native path has none.
+    pub fn settle(&mut self) {
+        if let Self::Gpu(p) = self {
+            p.settle();
+        }
+    }
+
     /// The bytes it holds on the device, as planned.
     pub fn peak_bytes(&self) -> u64 {
         match self {
@@ -293,6 +325,37 @@ pub struct Stats {
     pub submissions: u64,
     /// Buffers and bytes.
     pub memory: PoolStats,
+    /// Kernels with parameters as constants; nothing of them is in the other counters.
+    pub specialised: Specialised,
+    /// What the driver's allocator says; `None` on the native path, on a device that is lent, and on backends without one.
+    pub allocator: Option<AllocatorStats>,
+}
+
+/// How far the specialised kernels of a device are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Specialised {
+    /// Waiting until nobody waits for a kernel.
+    pub queued: usize,
+    /// Being compiled or proved.
+    pub compiling: usize,
+    /// Gave the same bits as the generic kernel.
+    pub proved: usize,
+    /// Of the proved ones, those that some recording runs with.
+    pub swapped: usize,
+    /// Did not, or could not be tried; the generic kernel stays.
+    pub refused: usize,
+}
+
+/// What the allocator under wgpu has given out, beside what the pool has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct AllocatorStats {
+    /// Bytes of all live buffers, those that wgpu keeps for itself among them.
+    pub allocated_bytes: u64,
+    /// The most of that at any reading: one is taken whenever a recording has its memory, and with every
+    /// [`Device::stats`].
+    pub peak_bytes: u64,
+    /// What was there before the first recording: wgpu's own.
+    pub own_bytes: u64,
 }
 
 /// How long a slice of work may keep the device before cancellation and progress are looked at.

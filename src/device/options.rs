@@ -48,6 +48,10 @@ pub struct DeviceOptions {
     pub checked: bool,
     /// Fills scratch memory with NaN before every run, so that a kernel that reads what it did not write is found.
     pub poison: bool,
+    /// Whether long dispatches that are run again and again get kernels with their parameters as constants, compiled in
+    /// the background, proved against the generic ones, and used from some later run on; `None`: on devices of this
+    /// crate's own, and not on those that a host application lends, for the proof submits.
+    pub specialise: Option<bool>,
     /// Where compiled pipelines are kept between starts; `None`: the user's cache folder.
     pub cache_dir: Option<PathBuf>,
 }

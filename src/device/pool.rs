@@ -3,7 +3,7 @@
 //! Generic over the buffer, so that both devices account the same way and the rules are tested without a GPU.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::recording::{Plan, Role, Slot};
 use crate::{Error, Result};
@@ -70,6 +70,8 @@ struct Idle<B> {
 struct State<B> {
     idle: HashMap<(Kind, u64), Vec<Idle<B>>>,
     leases: u64,
+    /// Set aside for work that nobody waits for.
+    aside: u64,
     stats: PoolStats,
 }
 
@@ -77,6 +79,22 @@ struct State<B> {
 #[derive(Debug)]
 pub(crate) struct Pool<B> {
     state: Mutex<State<B>>,
+    /// What was set aside came back.
+    returned: Condvar,
+}
+
+/// Bytes of the budget that are set aside until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Aside<'a, B> {
+    pool: &'a Pool<B>,
+    bytes: u64,
+}
+
+impl<B> Drop for Aside<'_, B> {
+    fn drop(&mut self) {
+        self.pool.lock().aside -= self.bytes;
+        self.pool.returned.notify_all();
+    }
 }
 
 /// An idle buffer is given back after this many leases that had no use for it: long enough for jobs that alternate
@@ -86,7 +104,8 @@ const MAX_AGE: u64 = 16;
 impl<B> Pool<B> {
     pub(crate) fn new(budget_bytes: u64) -> Self {
         let stats = PoolStats { budget_bytes, ..PoolStats::default() };
-        Self { state: Mutex::new(State { idle: HashMap::new(), leases: 0, stats }) }
+        let state = State { idle: HashMap::new(), leases: 0, aside: 0, stats };
+        Self { state: Mutex::new(state), returned: Condvar::new() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State<B>> {
@@ -104,10 +123,17 @@ impl<B> Pool<B> {
     pub(crate) fn lease(&self, plan: &Plan, create: impl Fn(Kind, u64) -> Result<B>) -> Result<Vec<(Slot, B)>> {
         let mut state = self.lock();
         let needed = plan.peak_bytes();
-        let (leased, limit) = (state.stats.leased_bytes, state.stats.budget_bytes);
-        if leased.saturating_add(needed) > limit {
-            let (tensor, tensor_bytes) = plan.largest.clone();
-            return Err(Error::OverBudget { needed, in_use: leased, limit, tensor, tensor_bytes, least: None });
+        loop {
+            let (leased, limit) = (state.stats.leased_bytes, state.stats.budget_bytes);
+            if leased.saturating_add(needed) > limit {
+                let (tensor, tensor_bytes) = plan.largest.clone();
+                return Err(Error::OverBudget { needed, in_use: leased, limit, tensor, tensor_bytes, least: None });
+            }
+            if leased + needed + state.aside <= limit {
+                break;
+            }
+            // What is set aside is back in milliseconds, and no reason to refuse a plan.
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.leases += 1;
         let mut out: Vec<(Slot, B)> = Vec::with_capacity(plan.slots.len());
@@ -150,6 +176,18 @@ impl<B> Pool<B> {
         Ok(out)
     }
 
+    /// Sets bytes aside for short work that nobody waits for, whose memory is not the pool's; `None` unless they fit
+    /// beside all that is leased and idle. A lease that needs them waits until they are back.
+    pub(crate) fn set_aside(&self, bytes: u64) -> Option<Aside<'_, B>> {
+        let mut state = self.lock();
+        let stats = &state.stats;
+        if (stats.leased_bytes + stats.idle_bytes + state.aside).saturating_add(bytes) > stats.budget_bytes {
+            return None;
+        }
+        state.aside += bytes;
+        Some(Aside { pool: self, bytes })
+    }
+
     /// Gives all idle buffers back to the system.
     pub(crate) fn trim(&self) {
         self.lock().trim(u64::MAX);
@@ -189,7 +227,7 @@ impl<B> State<B> {
 
     /// Frees idle buffers, the longest idle first, until `bytes` more fit the budget.
     fn make_room(&mut self, bytes: u64) {
-        while self.stats.leased_bytes + self.stats.idle_bytes + bytes > self.stats.budget_bytes {
+        while self.stats.leased_bytes + self.stats.idle_bytes + self.aside + bytes > self.stats.budget_bytes {
             let Some(oldest) = self.idle.values().flatten().map(|i| i.since).min() else { return };
             self.trim(oldest + 1);
         }
@@ -223,6 +261,27 @@ mod tests {
         assert_eq!((s.buffers_created, s.buffers_reused, s.leased_bytes, s.idle_bytes), (2, 1, 200, 100));
         pool.release(b);
         assert_eq!(pool.stats().peak_bytes, 300);
+    }
+
+    #[test]
+    fn what_is_set_aside_fits_the_budget_and_makes_leases_wait_not_fail() {
+        let pool = Pool::new(1000);
+        let a = pool.lease(&plan(&[600]), make).unwrap();
+        assert!(pool.set_aside(401).is_none(), "beyond the budget");
+        let aside = pool.set_aside(400).unwrap();
+        assert!(pool.set_aside(1).is_none(), "both together");
+        let waited = std::thread::scope(|threads| {
+            let lease = threads.spawn(|| pool.lease(&plan(&[200]), make).map(|b| pool.release(b)));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let waited = !lease.is_finished();
+            drop(aside);
+            lease.join().unwrap().unwrap();
+            waited
+        });
+        assert!(waited, "it was over the budget meanwhile");
+        assert_eq!(pool.stats().peak_bytes, 800, "what is set aside is not the pool's");
+        assert!(pool.set_aside(201).is_none(), "idle memory counts");
+        pool.release(a);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Making a device ready before its first run, stage by stage.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Control, Device, Feed, Gpu};
-use crate::Result;
+use super::{Control, Device, Feed, Gpu, Prepared, Specialised};
 use crate::kernel::{self, AnyTensor, Kernel, STAGES};
 use crate::recording::{Command, Recording};
+use crate::{Error, Result};
 
 /// How far a warmup is; given after each kernel.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -19,6 +20,8 @@ pub struct WarmupProgress<'a> {
     pub done: usize,
     /// All kernels of all stages.
     pub total: usize,
+    /// How far the specialised kernels are.
+    pub specialised: Specialised,
 }
 
 /// What a warmup did.
@@ -88,7 +91,8 @@ impl Device {
         for (i, name) in STAGES.iter().copied().enumerate() {
             let mut progress = |kernel: &Kernel| {
                 done += 1;
-                on_progress(&WarmupProgress { stage: name, kernel: kernel.label(), done, total });
+                let specialised = self.stats().specialised;
+                on_progress(&WarmupProgress { stage: name, kernel: kernel.label(), done, total, specialised });
             };
             let mut stage = WarmupStage {
                 name,
@@ -117,20 +121,267 @@ impl Device {
     fn rehearse(&self, recordings: &[&Recording]) -> Result<(Duration, Duration)> {
         let mut times = (Duration::ZERO, Duration::ZERO);
         for recording in recordings {
-            let inputs: Vec<(AnyTensor, Vec<u8>)> = recording
-                .commands
-                .iter()
-                .filter_map(|c| match c {
-                    Command::Upload(t) => Some((*t, vec![0; recording.tensors[t.at()].bytes as usize])),
-                    _ => None,
-                })
-                .collect();
-            let feeds: Vec<Feed<'_>> = inputs.iter().map(|(tensor, bytes)| Feed { tensor: *tensor, bytes }).collect();
             let mut prepared = self.prepare(recording)?;
-            times.0 += prepared.run(&feeds, &Control::default())?.timing().wall;
-            times.1 += prepared.run(&feeds, &Control::default())?.timing().wall;
+            times.0 += run_on_zeros(recording, &mut prepared)?;
+            times.1 += run_on_zeros(recording, &mut prepared)?;
         }
         Ok(times)
+    }
+
+    /// What an application waits for: runs its recordings on zeros as soon as their own kernels are there, and again with
+    /// specialised ones. `begun` is when the device was opened, of which nothing else must have been asked yet.
+    ///
+    /// # Errors
+    /// What [`prepare`](Self::prepare) and a run give.
+    pub fn first_use(&self, recordings: &[&Recording], begun: Instant) -> Result<FirstUse> {
+        let open_ms = ms(begun.elapsed());
+        let run_all = |all: &mut [Prepared]| -> Result<f64> {
+            let times = recordings.iter().zip(all).map(|(recording, prepared)| run_on_zeros(recording, prepared));
+            Ok(times.sum::<Result<Duration>>().map(ms)?)
+        };
+        if let Self::Gpu(gpu) = self {
+            // All at once, so that one recording's are compiled while another is prepared.
+            let kernels: Vec<_> = recordings.iter().flat_map(|r| r.dispatches().map(|d| d.kernel)).collect();
+            gpu.request(&kernels)?;
+        }
+        let mut all = Vec::new();
+        let mut first_run_ms = 0.0;
+        for recording in recordings {
+            all.push(self.prepare(recording)?);
+            if let Some(prepared) = all.last_mut() {
+                first_run_ms += ms(run_on_zeros(recording, prepared)?);
+            }
+        }
+        let first_result_ms = ms(begun.elapsed());
+        let generic_ms = run_all(&mut all)?;
+        all.iter_mut().for_each(Prepared::settle);
+        let full_speed_ms = ms(begun.elapsed());
+        let specialised_ms = run_all(&mut all)?;
+        let specialised = self.stats().specialised;
+        Ok(FirstUse { open_ms, first_result_ms, first_run_ms, generic_ms, full_speed_ms, specialised_ms, specialised })
+    }
+
+    /// Compiles every kernel behind all that somebody waits for, stage by stage, and at last the specialised kernels of
+    /// the application's recordings. Returns at once; nothing is run but each kernel over no workgroup, and no budget is
+    /// taken but a few pages, so that no job has to wait for more than the kernel that is being compiled.
+    ///
+    /// It ends when the [`Warmup`] is dropped, when nobody else holds the device any more, or when this is lost; and it
+    /// does not keep the process alive. On a lent device it submits nothing, unless the host has asked for specialised
+    /// kernels.
+    ///
+    /// # Errors
+    /// `Internal` if threads cannot be started.
+    pub fn warmup_in_background(&self, recordings: Vec<Recording>) -> Result<Warmup> {
+        let total = if matches!(self, Self::Cpu(_)) { 0 } else { kernel::ALL.len() };
+        let status = WarmupStatus {
+            stage: STAGES[0],
+            done: 0,
+            total,
+            eta: None,
+            specialised: Specialised::default(),
+            state: if total == 0 { WarmupState::Done } else { WarmupState::Running },
+        };
+        let shared = Arc::new(Watched { status: Mutex::new(status), changed: Condvar::new() });
+        if let Self::Gpu(gpu) = self {
+            let (gpu, watched) = (gpu.weak(), shared.clone());
+            let work = move || {
+                let state = in_background(&gpu, &recordings, &watched);
+                watched.update(|status| {
+                    (status.eta, status.state) = (None, state);
+                });
+            };
+            std::thread::Builder::new()
+                .name("spikewave-warmup".into())
+                .spawn(work)
+                .map_err(|e| Error::Internal(format!("threads could not be started: {e}")))?;
+        }
+        Ok(Warmup(shared))
+    }
+}
+
+/// How long an application waits.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct FirstUse {
+    /// Opening the device, self-test included.
+    pub open_ms: f64,
+    /// From the beginning of opening until every recording has run once.
+    pub first_result_ms: f64,
+    /// Of it, the runs themselves.
+    pub first_run_ms: f64,
+    /// A second run of all, with generic kernels.
+    pub generic_ms: f64,
+    /// From the beginning of opening until every specialised kernel is proved or refused.
+    pub full_speed_ms: f64,
+    /// A run of all with the specialised kernels.
+    pub specialised_ms: f64,
+    /// How many there are.
+    pub specialised: Specialised,
+}
+
+/// A run with zeros for inputs; its time.
+fn run_on_zeros(recording: &Recording, prepared: &mut Prepared) -> Result<Duration> {
+    let inputs: Vec<(AnyTensor, Vec<u8>)> = recording
+        .commands
+        .iter()
+        .filter_map(|c| match c {
+            Command::Upload(t) => Some((*t, vec![0; recording.tensors[t.at()].bytes as usize])),
+            _ => None,
+        })
+        .collect();
+    let feeds: Vec<Feed<'_>> = inputs.iter().map(|(tensor, bytes)| Feed { tensor: *tensor, bytes }).collect();
+    Ok(prepared.run(&feeds, &Control::default())?.timing().wall)
+}
+
+/// How far a background warmup is.
+#[derive(Debug, Clone)]
+pub struct WarmupStatus {
+    /// The stage, of [`STAGES`].
+    pub stage: &'static str,
+    /// Kernels that are ready, generic and specialised, and all; the specialised ones are counted when the last stage
+    /// begins.
+    pub done: usize,
+    /// See `done`.
+    pub total: usize,
+    /// What is left at the speed so far.
+    pub eta: Option<Duration>,
+    /// How far the specialised kernels are.
+    pub specialised: Specialised,
+    /// Whether it goes on.
+    pub state: WarmupState,
+}
+
+/// Whether a background warmup goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WarmupState {
+    /// It does.
+    Running,
+    /// Everything is ready.
+    Done,
+    /// It was cancelled, or the device was dropped.
+    Cancelled,
+    /// A kernel was refused, or the device lost.
+    Failed(Error),
+}
+
+#[derive(Debug)]
+struct Watched {
+    status: Mutex<WarmupStatus>,
+    changed: Condvar,
+}
+
+impl Watched {
+    fn lock(&self) -> MutexGuard<'_, WarmupStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut WarmupStatus)) {
+        let mut status = self.lock();
+        if status.state == WarmupState::Running {
+            change(&mut status);
+            self.changed.notify_all();
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.lock().state == WarmupState::Running
+    }
+}
+
+/// A warmup in the background; dropping it cancels it.
+#[derive(Debug)]
+pub struct Warmup(Arc<Watched>);
+
+impl Warmup {
+    /// How far it is.
+    pub fn status(&self) -> WarmupStatus {
+        self.0.lock().clone()
+    }
+
+    /// Ends it: what is being compiled is finished, what waits is forgotten.
+    pub fn cancel(&self) {
+        self.0.update(|status| (status.eta, status.state) = (None, WarmupState::Cancelled));
+    }
+
+    /// Waits until it has ended, at most so long; how far it is then.
+    pub fn wait(&self, time: Duration) -> WarmupStatus {
+        let running = |status: &mut WarmupStatus| status.state == WarmupState::Running;
+        let waited = self.0.changed.wait_timeout_while(self.0.lock(), time, running);
+        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+}
+
+impl Drop for Warmup {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+/// How often the background looks whether it is to end.
+const TICK: Duration = Duration::from_millis(20);
+
+/// The thread of a background warmup; how it ended. It holds the device for a tick at a time only.
+fn in_background(gpu: &impl Fn() -> Option<Gpu>, recordings: &[Recording], watched: &Watched) -> WarmupState {
+    let ended = warm_behind(gpu, recordings, watched);
+    if let Some(gpu) = gpu() {
+        gpu.withdraw(kernel::ALL);
+    }
+    match ended {
+        Ok(true) => WarmupState::Done,
+        Ok(false) => WarmupState::Cancelled,
+        Err(error) => WarmupState::Failed(error),
+    }
+}
+
+/// Whether it came to its end.
+fn warm_behind(gpu: &impl Fn() -> Option<Gpu>, recordings: &[Recording], watched: &Watched) -> Result<bool> {
+    let started = Instant::now();
+    let mut total = kernel::ALL.len();
+    let tell = |stage: usize, done: usize, total: usize, specialised: Specialised| {
+        let eta = (done > 0).then(|| started.elapsed().mul_f64((total - done) as f64 / done as f64));
+        watched.update(|status| {
+            (status.stage, status.done, status.total) = (STAGES[stage], done, total);
+            (status.eta, status.specialised) = (eta, specialised);
+        });
+    };
+    let mut done = 0;
+    for stage in 0..STAGES.len() {
+        let kernels: Vec<_> = kernel::ALL.iter().copied().filter(|k| k.stage == stage).collect();
+        for kernel in &kernels {
+            loop {
+                let Some(gpu) = gpu().filter(|_| watched.goes_on()) else { return Ok(false) };
+                // Again, should another warmup that ended have taken it back.
+                gpu.request_in_background(&kernels)?;
+                if gpu.ready_within(kernel, TICK)? {
+                    done += 1;
+                    tell(stage, done, total, gpu.specialised());
+                    break;
+                }
+            }
+        }
+        let Some(gpu) = gpu().filter(|_| watched.goes_on()) else { return Ok(false) };
+        if gpu.is_lent() || kernels.is_empty() {
+            continue;
+        }
+        match gpu.first_uses(&kernels) {
+            // Nobody may be refused memory for this, nor is it worth a refusal itself.
+            Err(Error::OverBudget { .. } | Error::OutOfMemory { .. }) | Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let Some(held) = gpu() else { return Ok(false) };
+    let asked: usize = recordings.iter().map(|recording| held.specialise(recording)).sum();
+    drop(held);
+    total += asked;
+    loop {
+        let Some(gpu) = gpu().filter(|_| watched.goes_on()) else { return Ok(false) };
+        gpu.ready_within(&kernel::canary::KERNEL, TICK)?;
+        let settled = gpu.settled(TICK);
+        let specialised = gpu.specialised();
+        let left = if settled { 0 } else { (specialised.queued + specialised.compiling).min(asked) };
+        tell(STAGES.len() - 1, total - left, total, specialised);
+        if settled {
+            return Ok(true);
+        }
     }
 }
 

@@ -13,11 +13,12 @@
 
 use num_complex::Complex32;
 
+use super::density::Density;
 use super::filter::{self, Filter, HIGH_PASS_HZ, HIGH_PASS_ORDER, STRAIN_SCALE_LOG2};
 use super::spectrum::{Average, Psd, Welch, median_bias};
 use super::strain::{Segment, Strain};
 use super::whiten::{self, Method, Response, Whitened};
-use crate::device::{Control, Device};
+use crate::device::{Control, Device, MemoryPlan, room};
 use crate::kernel::Tensor;
 use crate::ops::{self, Bins, Conjugate, Weight, WelchWindows};
 use crate::recording::Recording;
@@ -83,12 +84,35 @@ fn narrow(values: &[f64]) -> Result<Vec<f32>> {
     }
 }
 
-/// The density of the strain in these segments by Welch's method on the device. No window crosses from one segment into
-/// the next. `detrend` makes no difference here: the high-pass has removed what it would.
+/// Welch's method on these segments, planned for what the device has room for.
+fn plan_density(device: &Device, strain: &Strain, segments: &[Segment], welch: &Welch) -> Result<Density> {
+    welch.check(strain.sample_rate_hz)?;
+    let (mut samples, mut starts) = (0, Vec::new());
+    for segment in segments.iter().filter(|s| s.samples() >= welch.length) {
+        starts.extend(welch.starts(segment.samples()).map(|start| (samples + start) as u32));
+        samples += segment.samples();
+    }
+    if starts.is_empty() {
+        return Err(welch.too_short(segments.iter().map(Segment::samples)));
+    }
+    Density::plan(device, samples, starts, (welch, strain.sample_rate_hz), room(device))
+}
+
+/// What [`psd`] takes of the device's memory: all windows at once, or as many as fit.
 ///
 /// # Errors
-/// `InvalidArgument` if no segment holds a window, or a sample in them is not finite or no strain (above 1e-8); as
-/// [`ops::welch`] and [`crate::device::Prepared::run`].
+/// `InvalidArgument` if no segment holds a window; as [`ops::welch`].
+pub fn psd_plan(device: &Device, strain: &Strain, segments: &[Segment], welch: &Welch) -> Result<MemoryPlan> {
+    Ok(plan_density(device, strain, segments, welch)?.memory)
+}
+
+/// The density of the strain in these segments by Welch's method on the device. No window crosses from one segment into
+/// the next. `detrend` makes no difference here: the high-pass has removed what it would. Where the budget is too small
+/// for all windows they come in pieces, with the same bits.
+///
+/// # Errors
+/// `InvalidArgument` if no segment holds a window, or a sample in them is not finite or no strain (above 1e-8);
+/// `OverBudget` with the least that would do; as [`ops::welch`] and [`crate::device::Prepared::run`].
 pub fn psd(
     device: &Device,
     strain: &Strain,
@@ -97,18 +121,29 @@ pub fn psd(
     control: &Control<'_>,
 ) -> Result<Psd> {
     let rate = strain.sample_rate_hz;
-    let (mut samples, mut starts): (Vec<f32>, Vec<u32>) = Default::default();
+    let density = plan_density(device, strain, segments, welch)?;
+    density.memory.check(device)?;
+    let mut samples: Vec<f32> = Vec::new();
     for stretch in stretches(strain, segments, welch)? {
-        starts.extend(welch.starts(stretch.len()).map(|start| (samples.len() + start) as u32));
         samples.extend(narrow(&stretch)?);
     }
-    let mut rec = device.recording("power spectral density");
-    let x = rec.input("strain", samples.len())?;
-    let density = record_psd(&mut rec, x, &starts, welch, rate)?;
-    rec.download(density)?;
-    let out = device.prepare(&rec)?.run(&[x.feed(&samples)], control)?;
-    let values = out.get(density)?.iter().map(|v| f64::from(*v)).collect();
+    let values = density.run(device, &samples, control)?.into_iter().map(f64::from).collect();
     unconditioned(Psd { df_hz: rate / welch.length as f64, values }, rate)
+}
+
+/// The taper of the windows.
+pub(super) fn taper(welch: &Welch) -> Vec<f32> {
+    welch.window.samples(welch.length, welch.symmetry).iter().map(|w| *w as f32).collect()
+}
+
+/// How the periodograms of so many windows are combined, and their scale.
+pub(super) fn average_of(welch: &Welch, windows: usize, sample_rate_hz: f64) -> (ops::Average, f32) {
+    let power: f64 = welch.window.samples(welch.length, welch.symmetry).iter().map(|w| w * w).sum();
+    let (average, bias) = match welch.average {
+        Average::Mean => (ops::Average::Mean, 1.0),
+        Average::Median => (ops::Average::Median, median_bias(windows.max(1))),
+    };
+    (average, (1.0 / (sample_rate_hz * power * bias)) as f32)
 }
 
 /// Appends Welch's method on a series, for windows that begin at `starts`: the one-sided density of the series, in its
@@ -124,24 +159,90 @@ pub fn record_psd(
     sample_rate_hz: f64,
 ) -> Result<Tensor<f32>> {
     welch.check(sample_rate_hz)?;
-    let taper = welch.window.samples(welch.length, welch.symmetry);
-    let power: f64 = taper.iter().map(|w| w * w).sum();
-    let (average, bias) = match welch.average {
-        Average::Mean => (ops::Average::Mean, 1.0),
-        Average::Median => (ops::Average::Median, median_bias(starts.len().max(1))),
-    };
-    let window: Vec<f32> = taper.iter().map(|w| *w as f32).collect();
-    let scale = (1.0 / (sample_rate_hz * power * bias)) as f32;
+    let (average, scale) = average_of(welch, starts.len(), sample_rate_hz);
+    let window = taper(welch);
     ops::welch(rec, x, &WelchWindows { starts, window: &window, average, scale })
+}
+
+/// Whitening of one stretch, planned.
+struct Stretch {
+    segment: Segment,
+    /// Samples that a recording takes, and blocks of the response that they are.
+    samples: usize,
+    blocks: Option<usize>,
+    memory: MemoryPlan,
+}
+
+/// How the segments are whitened with what the device has room for.
+fn plan_stretches(
+    device: &Device,
+    segments: &[Segment],
+    whitening: &Whitening,
+    method: Method,
+) -> Result<Vec<Stretch>> {
+    let room = room(device);
+    let plan = |segment: Segment| {
+        let record = |samples: usize| -> Result<(u64, (String, u64))> {
+            let plan = whitening.recording(device, samples)?.0.plan();
+            Ok((plan.peak_bytes(), plan.largest))
+        };
+        let n = segment.samples();
+        let Some(response) = whitening.response.as_ref().filter(|r| n >= r.taps.len()) else {
+            let (bytes, largest) = record(n)?;
+            let memory = MemoryPlan::new(device, bytes, vec![("whitening of a segment".into(), bytes)], largest);
+            return Ok(Stretch { segment, samples: n, blocks: None, memory });
+        };
+        let all = response.blocks(n);
+        let least = record(response.samples(1).min(n))?.0;
+        let mut blocks = all;
+        loop {
+            let samples = if blocks == all { n } else { response.samples(blocks) };
+            match record(samples) {
+                Ok((bytes, _)) if bytes > room && blocks > 1 => {}
+                Err(Error::Unsupported { .. }) if blocks > 1 => {}
+                other => {
+                    let (bytes, largest) = other?;
+                    let parts = vec![(format!("{blocks} of {all} blocks of a segment"), bytes)];
+                    let memory = MemoryPlan::new(device, least.min(bytes), parts, largest);
+                    let blocks = (blocks < all).then_some(blocks);
+                    return Ok(Stretch { segment, samples, blocks, memory });
+                }
+            }
+            blocks /= 2;
+        }
+    };
+    long_enough(method, segments, whitening.sample_rate_hz)?.into_iter().map(plan).collect()
+}
+
+/// What [`whiten`](fn@whiten) takes of the device's memory, for a density with so many bins. A finite response goes over
+/// the segments in as many pieces as the budget needs; the official recipe is one transform over a whole segment, and
+/// takes what that takes.
+///
+/// # Errors
+/// As [`whiten`](fn@whiten).
+pub fn whiten_plan(
+    device: &Device,
+    (segments, sample_rate_hz): (&[Segment], f64),
+    window: usize,
+    method: Method,
+) -> Result<MemoryPlan> {
+    // Sizes do not depend on what the density is.
+    let values = vec![1e-46; window / 2 + 1];
+    let psd = Psd { df_hz: sample_rate_hz / window as f64, values };
+    let whitening = Whitening::new(&psd, sample_rate_hz, method)?;
+    let stretches = plan_stretches(device, segments, &whitening, method)?;
+    stretches.into_iter().map(|s| s.memory).reduce(MemoryPlan::then).ok_or_else(|| Error::invalid("segments", "none"))
 }
 
 /// Whitens every segment by itself on the device; `start` of each result counts from the beginning of the strain.
 ///
 /// `psd` is the density of the strain. Nothing below [`LOW_HZ`] comes out. Segments that are too short for the method's
-/// response are left out. With [`Method::Causal`], see [`Whitening::record`] for what is promised of the past.
+/// response are left out. With [`Method::Causal`], see [`Whitening::record`] for what is promised of the past. Where the
+/// budget is too small for a segment, a finite response goes over it in pieces, with the same bits.
 ///
 /// # Errors
-/// `InvalidArgument` if no segment is long enough, or as [`Whitening::new`]; as [`crate::device::Prepared::run`].
+/// `InvalidArgument` if no segment is long enough, or as [`Whitening::new`]; `OverBudget` with the least that would do; as
+/// [`crate::device::Prepared::run`].
 pub fn whiten(
     device: &Device,
     strain: &Strain,
@@ -151,22 +252,36 @@ pub fn whiten(
     control: &Control<'_>,
 ) -> Result<Vec<Whitened<f32>>> {
     let whitening = Whitening::new(psd, strain.sample_rate_hz, method)?;
-    long_enough(method, segments, strain.sample_rate_hz)?
-        .into_iter()
-        .map(|segment| {
-            let samples = whitening.condition(segment.of(&strain.values))?;
-            let mut rec = device.recording("whitening");
-            let x = rec.input("strain", samples.len())?;
-            let y = whitening.record(&mut rec, x)?;
-            rec.download(y)?;
-            let out = device.prepare(&rec)?.run(&[x.feed(&samples)], control)?;
-            let values = out.get(y)?.to_vec();
-            match values.iter().position(|v| !v.is_finite()) {
-                Some(i) => Err(Error::Corrupted { detail: format!("{} at whitened sample {i}", values[i]) }),
-                None => Ok(Whitened { start: segment.start + whitening.start(), values }),
+    let one = |stretch: Stretch| {
+        stretch.memory.check(device)?;
+        let samples = whitening.condition(stretch.segment.of(&strain.values))?;
+        let (rec, x, y) = whitening.recording(device, stretch.samples)?;
+        let mut prepared = device.prepare(&rec)?;
+        let values = match (stretch.blocks, &whitening.response) {
+            (Some(blocks), Some(response)) => {
+                let (outputs, step) = (samples.len() - response.reach(), blocks * response.fresh());
+                let mut values = Vec::with_capacity(outputs);
+                let mut piece = vec![0.0; stretch.samples];
+                for first in (0..outputs).step_by(step) {
+                    let have = piece.len().min(samples.len() - first);
+                    piece[..have].copy_from_slice(&samples[first..first + have]);
+                    piece[have..].fill(0.0);
+                    let out = prepared.run(&[x.feed(&piece)], control)?;
+                    values.extend_from_slice(&out.get(y)?[..step.min(outputs - first)]);
+                }
+                values
             }
-        })
-        .collect()
+            _ => prepared.run(&[x.feed(&samples)], control)?.get(y)?.to_vec(),
+        };
+        // The next one has other sizes.
+        drop(prepared);
+        device.trim();
+        match values.iter().position(|v| !v.is_finite()) {
+            Some(i) => Err(Error::Corrupted { detail: format!("{} at whitened sample {i}", values[i]) }),
+            None => Ok(Whitened { start: stretch.segment.start + whitening.start(), values }),
+        }
+    };
+    plan_stretches(device, segments, &whitening, method)?.into_iter().map(one).collect()
 }
 
 /// As [`Method::long_enough`], and longer than the high-pass pads.
@@ -249,8 +364,17 @@ impl Whitening {
     pub fn record(&self, rec: &mut Recording, x: Tensor<f32>) -> Result<Tensor<f32>> {
         match &self.response {
             None => self.record_official(rec, x),
-            Some(response) => record_response(rec, x, &response.taps),
+            Some(response) => record_response(rec, x, response),
         }
+    }
+
+    /// The whitening of so many samples alone.
+    fn recording(&self, device: &Device, samples: usize) -> Result<(Recording, Tensor<f32>, Tensor<f32>)> {
+        let mut rec = device.recording("whitening");
+        let x = rec.input("strain", samples)?;
+        let y = self.record(&mut rec, x)?;
+        rec.download(y)?;
+        Ok((rec, x, y))
     }
 
     fn record_official(&self, rec: &mut Recording, x: Tensor<f32>) -> Result<Tensor<f32>> {
@@ -271,9 +395,36 @@ impl Whitening {
     }
 }
 
+impl Response {
+    /// Samples before an output that it depends on.
+    fn reach(&self) -> usize {
+        self.taps.len() - 1
+    }
+
+    /// Points of a block, four to eight times as long as itself.
+    fn points(&self) -> usize {
+        (4 * self.taps.len()).next_power_of_two()
+    }
+
+    /// Outputs of a block.
+    fn fresh(&self) -> usize {
+        self.points() - self.reach()
+    }
+
+    /// Blocks that cover so many samples.
+    fn blocks(&self, samples: usize) -> usize {
+        (samples - self.reach()).div_ceil(self.fresh())
+    }
+
+    /// Samples of so many blocks.
+    fn samples(&self, blocks: usize) -> usize {
+        (blocks - 1) * self.fresh() + self.points()
+    }
+}
+
 /// Appends y\[i\] = Σ taps\[k\]·x\[i + taps − 1 − k\], by overlapping blocks.
-fn record_response(rec: &mut Recording, x: Tensor<f32>, taps: &[f64]) -> Result<Tensor<f32>> {
-    let reach = taps.len() - 1;
+fn record_response(rec: &mut Recording, x: Tensor<f32>, response: &Response) -> Result<Tensor<f32>> {
+    let (taps, reach) = (&response.taps, response.reach());
     if x.len() <= reach {
         return Err(Error::invalid(
             "samples",
@@ -281,11 +432,9 @@ fn record_response(rec: &mut Recording, x: Tensor<f32>, taps: &[f64]) -> Result<
         ));
     }
     let outputs = x.len() - reach;
-    let block = (4 * taps.len()).next_power_of_two();
-    let fresh = block - reach;
-    let rows = outputs.div_ceil(fresh);
+    let (block, fresh, rows) = (response.points(), response.fresh(), response.blocks(x.len()));
 
-    let padded = rec.scratch("padded strain", (rows - 1) * fresh + block)?;
+    let padded = rec.scratch("padded strain", response.samples(rows))?;
     rec.clear(padded)?;
     rec.copy(x, 0, padded, 0, x.len())?;
     let starts: Vec<u32> = (0..rows).map(|row| (row * fresh) as u32).collect();

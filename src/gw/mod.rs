@@ -2,6 +2,7 @@
 
 pub mod bank;
 pub mod condition;
+mod density;
 pub mod detect;
 pub mod exact;
 pub mod figure;

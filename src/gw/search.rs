@@ -17,12 +17,13 @@ use serde::Serialize;
 
 use super::bank::Bank;
 use super::condition;
+use super::density::Density;
 use super::exact::TAPER;
 use super::filter::{self, Filter};
 use super::spectrum::{Symmetry, Welch, Window};
 use super::strain::{Strain, TemplateFile};
-use crate::device::{Control, Device, Prepared, Stats};
-use crate::kernel::Tensor;
+use crate::device::{Control, Device, MemoryPlan, Prepared, Sets, Stats, room};
+use crate::kernel::{Kernel, Tensor};
 use crate::ops::{self, Bins, Fft, Weight};
 use crate::recording::Recording;
 use crate::{Error, Result};
@@ -36,6 +37,8 @@ const COARSE_HZ: f64 = 1024.0;
 /// The longest stretch that is searched at once, in seconds; longer data are cut into overlapping ones, each with its own
 /// spectrum of the noise, which drifts over minutes.
 const BLOCK_S: f64 = 64.0;
+/// The rate of most strain files, in Hz.
+const USUAL_HZ: f64 = 4096.0;
 /// The shortest stretch that is searched, in seconds: fewer than three windows give no spectrum worth the name.
 const LEAST_S: f64 = 8.0;
 /// A detector whose samples do not change for so long is dead, in seconds: windows in which it is would make its noise
@@ -214,9 +217,11 @@ pub struct SearchResult {
     pub warmup_s: f64,
     /// See `warmup_s`.
     pub run_s: f64,
+    /// What was planned, in bytes of the device's memory.
+    pub planned_bytes: u64,
     /// The largest memory of the device during the search, in bytes.
     pub peak_bytes: u64,
-    /// What the device created after its warmup: nothing, if all is well.
+    /// What the device created after its warmup: nothing, if all is well and everything was held ready.
     pub created: Created,
 }
 
@@ -395,25 +400,66 @@ fn welch_length(n: usize, rate: f64) -> usize {
     ((4.0 * rate) as usize).min(n / 3) / 2 * 2
 }
 
+/// The windows in which the noise's density is measured.
+fn welch(n: usize, rate: f64) -> Welch {
+    let length = welch_length(n, rate);
+    Welch { length, overlap: length / 2, ..Welch::matched_filter(rate) }
+}
+
+/// The spectrum of tapered strain, which comes back.
+fn tapered_spectrum(rec: &mut Recording, strain: Tensor<f32>, name: &str) -> Result<Tensor<Complex32>> {
+    let n = strain.len();
+    let tukey: Vec<f32> = Window::Tukey(TAPER).samples(n, Symmetry::Symmetric).iter().map(|w| *w as f32).collect();
+    let tapered = ops::windowed(rec, strain, &[0], &tukey)?;
+    let spectrum = rec.scratch(name, n / 2 + 1)?;
+    ops::rfft(rec, n, tapered, spectrum)?;
+    rec.download(spectrum)?;
+    Ok(spectrum)
+}
+
 impl Network {
     fn record(rec: &mut Recording, n: usize, rate: f64) -> Result<Self> {
-        let length = welch_length(n, rate);
-        let welch = Welch { length, overlap: length / 2, ..Welch::matched_filter(rate) };
+        let welch = welch(n, rate);
         let starts: Vec<u32> = welch.starts(n).map(|s| s as u32).collect();
-        let tukey: Vec<f32> = Window::Tukey(TAPER).samples(n, Symmetry::Symmetric).iter().map(|w| *w as f32).collect();
         let mut one = |name: &str| -> Result<(Tensor<f32>, Tensor<f32>, Tensor<Complex32>)> {
             let strain = rec.input(format!("{name} strain"), n)?;
             let psd = condition::record_psd(rec, strain, &starts, &welch, rate)?;
             rec.download(psd)?;
-            let tapered = ops::windowed(rec, strain, &[0], &tukey)?;
-            let spectrum = rec.scratch(format!("{name} spectrum"), n / 2 + 1)?;
-            ops::rfft(rec, n, tapered, spectrum)?;
-            rec.download(spectrum)?;
-            Ok((strain, psd, spectrum))
+            Ok((strain, psd, tapered_spectrum(rec, strain, &format!("{name} spectrum"))?))
         };
         let (a, b) = (one("first")?, one("second")?);
         Ok(Self { strain: [a.0, b.0], psd: [a.1, b.1], spectrum: [a.2, b.2] })
     }
+}
+
+/// The reciprocal of the noise's density on the bins of `n` samples, in the band that counts.
+fn inverse_density(rec: &mut Recording, psd: Tensor<f32>, n: usize, rate: f64) -> Result<Tensor<f32>> {
+    let length = welch_length(n, rate);
+    let band = (LOW_HZ * length as f64 / rate) as f32..=(length / 2) as f32;
+    ops::spectral_weight(rec, psd, length, n, Bins::OneSided, Weight::Inverse { scale: 1.0 }, band)
+}
+
+/// What makes the weighted power of a template the reciprocal of its norm in the series' units: 4Δf/n².
+fn norm_scale(n: usize, rate: f64) -> f32 {
+    (4.0 / (n as f64 * rate)) as f32
+}
+
+/// Where two series of each template are loudest together; all of it comes back.
+fn coincident_peaks(
+    rec: &mut Recording,
+    [a, b]: [Tensor<Complex32>; 2],
+    norm: Tensor<f32>,
+    (n, rate): (usize, f64),
+    (rows, factor): (usize, usize),
+) -> Result<ops::CoincidentPeaks> {
+    let m = n / factor;
+    let reach = (LIGHT_TRAVEL_S * rate / factor as f64).ceil() as usize;
+    let margin = edge(n) / factor;
+    let peaks = ops::coincident_peak(rec, (a, b), norm, (rows, m), margin..m - margin, reach)?;
+    rec.download(peaks.power)?;
+    rec.download(peaks.at_a)?;
+    rec.download(peaks.at_b)?;
+    Ok(peaks)
 }
 
 /// The recording that filters a tile of templates.
@@ -425,7 +471,6 @@ struct Tile {
     norm: Tensor<f32>,
     series: Option<[Tensor<Complex32>; 2]>,
     peaks: ops::CoincidentPeaks,
-    rows: usize,
 }
 
 impl Tile {
@@ -437,33 +482,20 @@ impl Tile {
         let keep = bins.min(m);
         let templates = rec.input("templates", rows * bins)?;
         let norm = rec.scratch("norms", rows * 2)?;
-        let low = (LOW_HZ * length as f64 / rate) as f32;
         let mut one = |i: usize| -> Result<(Tensor<f32>, Tensor<Complex32>, Tensor<Complex32>)> {
             let psd = rec.input("density", length / 2 + 1)?;
             let x = rec.input("spectrum", bins)?;
-            let inverse = Weight::Inverse { scale: 1.0 };
-            let band = low..=(length / 2) as f32;
-            let weight = ops::spectral_weight(rec, psd, length, n, Bins::OneSided, inverse, band)?;
-            let scale = 4.0 / (n as f64 * rate);
-            ops::weighted_power(rec, templates, (bins, bins), weight, scale as f32, norm, (2, i))?;
+            let weight = inverse_density(rec, psd, n, rate)?;
+            ops::weighted_power(rec, templates, (bins, bins), weight, norm_scale(n, rate), norm, (2, i))?;
             // The series' factors: the data's spectrum over the noise's density, on the bins that this rate holds.
-            let weighted = rec.scratch("weighted spectrum", bins)?;
-            ops::complex_scale(rec, x, weight, 1.0, weighted)?;
-            let factors = rec.scratch("factors", m)?;
-            rec.clear(factors)?;
-            rec.copy(weighted, 0, factors, 0, keep)?;
+            let factors = rec.scratch("weighted spectrum", bins)?;
+            ops::complex_scale(rec, x, weight, 1.0, factors)?;
             let z = rec.scratch("series", rows * m)?;
             Fft::inverse(m).scale(1.0).rows(bins, keep).conjugate().factors(factors).record(rec, templates, z)?;
             Ok((psd, x, z))
         };
         let (a, b) = (one(0)?, one(1)?);
-        let reach = (LIGHT_TRAVEL_S * rate / factor as f64).ceil() as usize;
-        let margin = edge(n) / factor;
-        let range = margin..m - margin;
-        let peaks = ops::coincident_peak(rec, (a.2, b.2), norm, (rows, m), range, reach)?;
-        rec.download(peaks.power)?;
-        rec.download(peaks.at_a)?;
-        rec.download(peaks.at_b)?;
+        let peaks = coincident_peaks(rec, [a.2, b.2], norm, (n, rate), (rows, factor))?;
         rec.download(norm)?;
         let series = if factor == 1 {
             rec.download(a.2)?;
@@ -472,56 +504,171 @@ impl Tile {
         } else {
             None
         };
-        Ok(Self { psd: [a.0, b.0], spectrum: [a.1, b.1], templates, norm, series, peaks, rows })
+        Ok(Self { psd: [a.0, b.0], spectrum: [a.1, b.1], templates, norm, series, peaks })
     }
 }
 
+/// One detector's part of a search in the least memory: a recording for each step.
+#[derive(Debug)]
+enum Step {
+    Network(Network),
+    Tile(Tile),
+    /// Conditioned strain to its spectrum.
+    Spectrum {
+        strain: Tensor<f32>,
+        spectrum: Tensor<Complex32>,
+    },
+    /// A density and a spectrum to the series' factors.
+    Factors {
+        psd: Tensor<f32>,
+        spectrum: Tensor<Complex32>,
+        factors: Tensor<Complex32>,
+    },
+    /// A template to its series and its norm.
+    Filter(FilterStep),
+    /// Two series to their joint peak.
+    Peak {
+        series: [Tensor<Complex32>; 2],
+        norm: Tensor<f32>,
+        peaks: ops::CoincidentPeaks,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct FilterStep {
+    psd: Tensor<f32>,
+    factors: Tensor<Complex32>,
+    template: Tensor<Complex32>,
+    series: Tensor<Complex32>,
+    norm: Tensor<f32>,
+}
+
+/// Which recording: what it does, and the length of the block that it does it to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Network,
+    /// So many templates at the low rate.
+    Tile(usize),
+    Full,
+    Spectrum,
+    Factors,
+    /// At the rate divided by this.
+    Filter(usize),
+    /// The same.
+    Peak(usize),
+}
+
+type Key = (Work, usize);
+
+impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Network => "strain to spectra",
+            Self::Tile(_) => "a tile of templates",
+            Self::Full => "one template",
+            Self::Spectrum => "strain to spectrum",
+            Self::Factors => "spectrum to factors",
+            Self::Filter(_) => "one template in one detector",
+            Self::Peak(_) => "coincident peak",
+        }
+    }
+}
+
+fn record(device: &Device, (work, n): Key, rate: f64) -> Result<(Step, Recording)> {
+    let mut rec = device.recording(work.name());
+    let r = &mut rec;
+    let bins = n / 2 + 1;
+    let psd = |r: &mut Recording| r.input("density", welch_length(n, rate) / 2 + 1);
+    let step = match work {
+        Work::Network => Step::Network(Network::record(r, n, rate)?),
+        Work::Tile(rows) => Step::Tile(Tile::record(r, n, rate, rows, coarse_factor(rate))?),
+        Work::Full => Step::Tile(Tile::record(r, n, rate, 1, 1)?),
+        Work::Spectrum => {
+            let strain = r.input("strain", n)?;
+            Step::Spectrum { strain, spectrum: tapered_spectrum(r, strain, "spectrum")? }
+        }
+        Work::Factors => {
+            let (psd, spectrum) = (psd(r)?, r.input("spectrum", bins)?);
+            let weight = inverse_density(r, psd, n, rate)?;
+            let factors = r.scratch("weighted spectrum", bins)?;
+            ops::complex_scale(r, spectrum, weight, 1.0, factors)?;
+            r.download(factors)?;
+            Step::Factors { psd, spectrum, factors }
+        }
+        Work::Filter(factor) => {
+            let (psd, factors) = (psd(r)?, r.input("factors", bins)?);
+            let template = r.input("template", bins)?;
+            let weight = inverse_density(r, psd, n, rate)?;
+            let norm = r.scratch("norm", 1)?;
+            ops::weighted_power(r, template, (bins, bins), weight, norm_scale(n, rate), norm, (1, 0))?;
+            let m = n / factor;
+            let series = r.scratch("series", m)?;
+            let filter = Fft::inverse(m).scale(1.0).rows(bins, bins.min(m)).conjugate().factors(factors);
+            filter.record(r, template, series)?;
+            r.download(norm)?;
+            r.download(series)?;
+            Step::Filter(FilterStep { psd, factors, template, series, norm })
+        }
+        Work::Peak(factor) => {
+            let series = [r.input("first series", n / factor)?, r.input("second series", n / factor)?];
+            let norm = r.input("norms", 2)?;
+            Step::Peak { series, norm, peaks: coincident_peaks(r, series, norm, (n, rate), (1, factor))? }
+        }
+    };
+    Ok((step, rec))
+}
+
+fn unexpected() -> Error {
+    Error::Internal("a recording does another work than its key says".into())
+}
+
 /// The densities and spectra of one block, on the host between two recordings.
+#[derive(Default)]
 struct Conditioned {
     psd: [Vec<f32>; 2],
     spectrum: [Vec<Complex32>; 2],
+    /// Where detectors are worked on one by one.
+    factors: [Vec<Complex32>; 2],
 }
 
-/// The recordings of all blocks of one length, ready to run.
-struct Ready {
-    n: usize,
-    network: (Network, Prepared),
-    tile: Option<(Tile, Prepared)>,
-    full: (Tile, Prepared),
+/// How a search is made to fit the memory, from the fastest way to the one that takes least. All give the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// All recordings are ready from the start: a run creates nothing on the device.
+    Everything,
+    /// The recordings of a block are made ready one after the other.
+    OneRecording,
+    /// A recording a step, for one detector and one template.
+    OneDetector,
 }
 
-/// A search that is ready to run.
-pub struct Search<'a> {
-    device: &'a Device,
+/// What a search takes, known before it runs.
+#[derive(Debug, Clone)]
+pub struct SearchPlan {
+    /// Bytes.
+    pub memory: MemoryPlan,
+    /// How it is made to fit.
+    pub hold: Hold,
+    /// Templates that are filtered at once.
+    pub templates_at_once: usize,
+    /// Blocks of data.
+    pub blocks: usize,
+    sets: Vec<Vec<Key>>,
+    /// Of each length of block, where detectors are worked on one by one.
+    densities: Vec<(usize, Density)>,
+}
+
+/// What is searched, without a device.
+struct Problem<'a> {
     strains: [&'a Strain; 2],
     templates: &'a Templates,
     blocks: Vec<Stretch>,
-    ready: Vec<Ready>,
-    /// Seconds that making ready took.
-    pub warmup_s: f64,
+    lengths: Vec<usize>,
 }
 
-/// The loudest joint peak of one template in one block.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    power: f32,
-    template: usize,
-    block: usize,
-}
-
-impl<'a> Search<'a> {
-    /// Cuts the data, records, and makes ready within the device's memory budget: the tile of templates shrinks until it
-    /// fits.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for data that do not go together, `OverBudget` with the least budget that would do.
-    pub fn new(
-        device: &'a Device,
-        strains: [&'a Strain; 2],
-        templates: &'a Templates,
-        flag: Option<&str>,
-    ) -> Result<Self> {
-        let started = std::time::Instant::now();
+impl<'a> Problem<'a> {
+    fn new(strains: [&'a Strain; 2], templates: &'a Templates, flag: Option<&str>) -> Result<Self> {
         let rate = strains[0].sample_rate_hz;
         if rate < 4.0 * BANK_LOW_HZ {
             return Err(Error::invalid(
@@ -536,44 +683,189 @@ impl<'a> Search<'a> {
             let why = format!("it has {} samples a second, and the data have {rate}", file.sample_rate_hz);
             return Err(Error::invalid("template", why));
         }
-        let many = templates.count() > 1;
-        let refuse = |e: Error| with_least(e, device, &lengths, rate, many);
-        let mut ready = Vec::new();
-        for &n in &lengths {
-            let mut rec = device.recording("strain to spectra");
-            let network = Network::record(&mut rec, n, rate)?;
-            let network = (network, device.prepare(&rec).map_err(refuse)?);
-            let mut rec = device.recording("one template");
-            let full = Tile::record(&mut rec, n, rate, 1, 1)?;
-            let full = (full, device.prepare(&rec).map_err(refuse)?);
-            ready.push(Ready { n, network, tile: None, full });
-        }
-        if many {
-            let mut rows = TILE.min(templates.count());
-            let tiles = loop {
-                match prepare_tiles(device, &lengths, rate, rows) {
-                    Err(Error::OverBudget { .. } | Error::OutOfMemory { .. } | Error::Unsupported { .. })
-                        if rows > 1 =>
-                    {
-                        rows /= 2;
-                    }
-                    other => break other.map_err(refuse)?,
+        Ok(Self { strains, templates, blocks, lengths })
+    }
+
+    fn rate(&self) -> f64 {
+        self.strains[0].sample_rate_hz
+    }
+
+    /// The ways to do it, in the order in which they are tried; those that no budget makes possible are left out.
+    fn plans(&self, device: &Device) -> Result<Vec<SearchPlan>> {
+        let (rate, count) = (self.rate(), self.templates.count());
+        let mut known: Vec<(Key, Option<Size>)> = Vec::new();
+        let mut size = |key: Key| -> Result<Option<Size>> {
+            if let Some((_, sized)) = known.iter().find(|(k, _)| *k == key) {
+                return Ok(sized.clone());
+            }
+            let sized = match record(device, key, rate) {
+                Ok((_, recording)) => {
+                    let plan = recording.plan();
+                    Some(Size { bytes: plan.peak_bytes(), largest: plan.largest })
                 }
+                Err(Error::Unsupported { .. }) if matches!(key.0, Work::Tile(2..)) => None,
+                Err(error) => return Err(error),
             };
-            ready.iter_mut().zip(tiles).for_each(|(ready, tile)| ready.tile = Some(tile));
+            known.push((key, sized.clone()));
+            Ok(sized)
+        };
+        let rows: Vec<usize> = match count {
+            1 => vec![1],
+            _ => std::iter::successors(Some(TILE.min(count)), |rows| (*rows > 1).then_some(rows / 2)).collect(),
+        };
+        let mut plans = Vec::new();
+        for hold in [Hold::Everything, Hold::OneRecording] {
+            for &rows in &rows {
+                let tile = (count > 1).then_some(Work::Tile(rows));
+                let works = [Some(Work::Network), tile, Some(Work::Full)].into_iter().flatten();
+                let keys: Vec<Key> =
+                    self.lengths.iter().flat_map(|&n| works.clone().map(move |work| (work, n))).collect();
+                let sets = match hold {
+                    Hold::Everything => vec![keys],
+                    _ => keys.into_iter().map(|key| vec![key]).collect(),
+                };
+                plans.push((hold, rows, sets, Vec::new()));
+            }
         }
-        Ok(Self { device, strains, templates, blocks, ready, warmup_s: started.elapsed().as_secs_f64() })
+        let room = room(device);
+        let (mut sets, mut densities): (Vec<Vec<Key>>, Vec<(usize, Density)>) = Default::default();
+        for &n in &self.lengths {
+            let welch = welch(n, rate);
+            let starts = welch.starts(n).map(|s| s as u32).collect();
+            densities.push((n, Density::plan(device, n, starts, (&welch, rate), room)?));
+            let factors = if count > 1 { vec![coarse_factor(rate), 1] } else { vec![1] };
+            let works = [Work::Spectrum, Work::Factors].into_iter();
+            sets.extend(works.map(|work| vec![(work, n)]));
+            sets.extend(factors.into_iter().flat_map(|f| [vec![(Work::Filter(f), n)], vec![(Work::Peak(f), n)]]));
+        }
+        plans.push((Hold::OneDetector, 1, sets, densities));
+        let mut out = Vec::new();
+        let mut least = 0;
+        for (hold, rows, sets, densities) in plans.into_iter().rev() {
+            let mut memory: Option<MemoryPlan> = None;
+            let mut possible = true;
+            for set in &sets {
+                let mut parts = Vec::new();
+                let mut largest = (String::new(), 0);
+                for &key in set {
+                    let Some(sized) = size(key)? else {
+                        possible = false;
+                        continue;
+                    };
+                    let name = format!("{}, {} samples", key.0.name(), key.1);
+                    parts.push((name, sized.bytes));
+                    if sized.largest.1 > largest.1 {
+                        largest = sized.largest;
+                    }
+                }
+                let plan = MemoryPlan::new(device, 0, parts, largest);
+                memory = Some(memory.map_or(plan.clone(), |m| m.then(plan)));
+            }
+            let memory = densities.iter().fold(memory.unwrap_or_default(), |m, (_, d)| m.then(d.memory.clone()));
+            if hold == Hold::OneDetector {
+                let of_densities = densities.iter().map(|(_, d)| d.memory.least_bytes).max().unwrap_or(0);
+                let of_sets = sets.iter().flatten().map(|k| size(*k)).collect::<Result<Vec<_>>>()?;
+                least = of_sets.into_iter().flatten().map(|s| s.bytes).max().unwrap_or(0).max(of_densities);
+            }
+            let memory = MemoryPlan { least_bytes: least, ..memory };
+            if possible {
+                let blocks = self.blocks.len();
+                out.push(SearchPlan { memory, hold, templates_at_once: rows, blocks, sets, densities });
+            }
+        }
+        out.reverse();
+        Ok(out)
+    }
+
+    /// The first way that the device has room for, and those that take less; the last one where there is room for none.
+    fn fitting(&self, device: &Device) -> Result<Vec<SearchPlan>> {
+        let mut plans = self.plans(device)?;
+        let room = room(device);
+        let first = plans.iter().position(|p| p.memory.planned_bytes <= room).unwrap_or(plans.len() - 1);
+        Ok(plans.split_off(first))
     }
 }
 
-/// A tile of `rows` templates for each length of block.
-fn prepare_tiles(device: &Device, lengths: &[usize], rate: f64, rows: usize) -> Result<Vec<(Tile, Prepared)>> {
-    let prepare = |&n: &usize| {
-        let mut rec = device.recording("a tile of templates");
-        let tile = Tile::record(&mut rec, n, rate, rows, coarse_factor(rate))?;
-        Ok((tile, device.prepare(&rec)?))
-    };
-    lengths.iter().map(prepare).collect()
+/// What a recording takes.
+#[derive(Clone)]
+struct Size {
+    bytes: u64,
+    largest: (String, u64),
+}
+
+/// A search that is ready to run.
+pub struct Search<'a> {
+    device: &'a Device,
+    strains: [&'a Strain; 2],
+    templates: &'a Templates,
+    blocks: Vec<Stretch>,
+    plan: SearchPlan,
+    ready: Sets<Key, Step>,
+    /// Seconds that making ready took.
+    pub warmup_s: f64,
+}
+
+/// The loudest joint peak of one template in one block.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    power: f32,
+    template: usize,
+    block: usize,
+}
+
+impl<'a> Search<'a> {
+    /// What a search takes: the fastest way that the device has room for.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for data that do not go together. A plan that does not fit is no error here.
+    pub fn plan(
+        device: &Device,
+        strains: [&Strain; 2],
+        templates: &Templates,
+        flag: Option<&str>,
+    ) -> Result<SearchPlan> {
+        let mut plans = Problem::new(strains, templates, flag)?.fitting(device)?;
+        Ok(plans.swap_remove(0))
+    }
+
+    /// Cuts the data, plans, and makes ready within the device's memory budget: fewer templates at once, then fewer
+    /// recordings at once, then one detector at a time, with the same bits. Whatever is not ready from the start is made
+    /// ready by [`Self::run`].
+    ///
+    /// # Errors
+    /// `InvalidArgument` for data that do not go together, `OverBudget` with the least budget that would do.
+    pub fn new(
+        device: &'a Device,
+        strains: [&'a Strain; 2],
+        templates: &'a Templates,
+        flag: Option<&str>,
+    ) -> Result<Self> {
+        let started = std::time::Instant::now();
+        let problem = Problem::new(strains, templates, flag)?;
+        let mut plans = problem.fitting(device)?.into_iter();
+        let rate = problem.rate();
+        let mut failed = None;
+        // The system may have less than the budget.
+        let (plan, ready) = loop {
+            let Some(plan) = plans.next() else {
+                return Err(failed.unwrap_or_else(|| Error::Internal("a search without a plan".into())));
+            };
+            plan.memory.check(device)?;
+            let mut ready = Sets::new(plan.sets.clone());
+            match ready.warm(device, |key| record(device, key, rate)) {
+                Ok(()) => break (plan, ready),
+                Err(error @ Error::OutOfMemory { .. }) => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+        };
+        let blocks = problem.blocks;
+        Ok(Self { device, strains, templates, blocks, plan, ready, warmup_s: started.elapsed().as_secs_f64() })
+    }
+
+    /// How it is made to fit.
+    pub fn planned(&self) -> &SearchPlan {
+        &self.plan
+    }
 }
 
 /// The recordings of a search of `n` samples with a tile of templates as large as the device's budget allows: what a
@@ -593,26 +885,27 @@ pub fn recordings(device: &Device, n: usize, rate: f64) -> Result<Vec<Recording>
     }
 }
 
-fn record_all(device: &Device, n: usize, rate: f64, rows: usize) -> Result<[Recording; 3]> {
-    let mut network = device.recording("strain to spectra");
-    Network::record(&mut network, n, rate)?;
-    let mut full = device.recording("one template");
-    Tile::record(&mut full, n, rate, 1, 1)?;
-    let mut tile = device.recording("a tile of templates");
-    Tile::record(&mut tile, n, rate, rows, coarse_factor(rate))?;
-    Ok([network, full, tile])
+/// Starts to compile the kernels of a search, those that are needed first before the others, and returns at once: to be
+/// asked for as soon as a device is open, before the data are there.
+///
+/// # Errors
+/// `Internal` if threads cannot be started.
+pub fn request(device: &Device) -> Result<()> {
+    let Device::Gpu(gpu) = device else { return Ok(()) };
+    // Every usual length takes the same kernels; this one costs least to record.
+    let all = record_all(device, (LEAST_S * USUAL_HZ) as usize, USUAL_HZ, 1)?;
+    let mut kernels: Vec<&'static Kernel> = Vec::new();
+    for dispatch in [&all[0], &all[2], &all[1]].into_iter().flat_map(Recording::dispatches) {
+        if !kernels.contains(&dispatch.kernel()) {
+            kernels.push(dispatch.kernel());
+        }
+    }
+    gpu.request(&kernels)
 }
 
-/// Adds to a refusal the least budget with which the search runs: all its recordings, one template at a time.
-fn with_least(error: Error, device: &Device, lengths: &[usize], rate: f64, many: bool) -> Error {
-    let least_of = |&n: &usize| -> Result<u64> {
-        let all = record_all(device, n, rate, 1)?;
-        Ok(all[..if many { 3 } else { 2 }].iter().map(|r| r.plan().peak_bytes()).sum())
-    };
-    match lengths.iter().map(least_of).sum::<Result<u64>>() {
-        Ok(least) => error.with_least(least),
-        Err(_) => error,
-    }
+fn record_all(device: &Device, n: usize, rate: f64, rows: usize) -> Result<[Recording; 3]> {
+    let one = |work| record(device, (work, n), rate).map(|(_, recording)| recording);
+    Ok([one(Work::Network)?, one(Work::Full)?, one(Work::Tile(rows))?])
 }
 
 /// The loudest part of each row: power, sample of the first series, sample of the second.
@@ -645,22 +938,80 @@ impl Search<'_> {
         self.strains[0].sample_rate_hz
     }
 
-    /// Conditions a block in f64 and runs the recording that makes its densities and spectra.
+    /// The recording that does this, ready.
+    fn ready(&mut self, key: Key) -> Result<(&Step, &mut Prepared)> {
+        let (device, rate) = (self.device, self.rate());
+        self.ready.get(device, key, |key| record(device, key, rate))
+    }
+
+    /// Conditions a block in f64 and makes its densities and spectra on the device.
     fn condition(&mut self, block: usize, control: &Control<'_>) -> Result<Conditioned> {
         let (rate, block) = (self.rate(), self.blocks[block].clone());
-        let conditioned = conditioned(self.strains, &block, rate)?;
-        let ready = self.ready_for(block.n)?;
-        let (network, prepared) = &mut ready.network;
-        let feeds = [network.strain[0].feed(&conditioned[0]), network.strain[1].feed(&conditioned[1])];
+        let strain = conditioned(self.strains, &block, rate)?;
+        if self.plan.hold == Hold::OneDetector {
+            return self.condition_one_by_one(&strain, block.n, control);
+        }
+        let (Step::Network(network), prepared) = self.ready((Work::Network, block.n))? else {
+            return Err(unexpected());
+        };
+        let feeds = [network.strain[0].feed(&strain[0]), network.strain[1].feed(&strain[1])];
         let out = prepared.run(&feeds, control)?;
         Ok(Conditioned {
             psd: [out.get(network.psd[0])?.to_vec(), out.get(network.psd[1])?.to_vec()],
             spectrum: [out.get(network.spectrum[0])?.to_vec(), out.get(network.spectrum[1])?.to_vec()],
+            ..Conditioned::default()
         })
     }
 
-    fn ready_for(&mut self, n: usize) -> Result<&mut Ready> {
-        self.ready.iter_mut().find(|r| r.n == n).ok_or_else(|| Error::Internal("no recording of this length".into()))
+    fn condition_one_by_one(&mut self, strain: &[Vec<f32>], n: usize, control: &Control<'_>) -> Result<Conditioned> {
+        let mut data = Conditioned::default();
+        self.ready.clear(self.device);
+        let density = self.plan.densities.iter().find(|(m, _)| *m == n);
+        let (_, density) = density.ok_or_else(|| Error::Internal("no density of this length".into()))?;
+        for (psd, strain) in data.psd.iter_mut().zip(strain) {
+            *psd = density.run(self.device, strain, control)?;
+        }
+        let (Step::Spectrum { strain: input, spectrum }, prepared) = self.ready((Work::Spectrum, n))? else {
+            return Err(unexpected());
+        };
+        for (to, strain) in data.spectrum.iter_mut().zip(strain) {
+            *to = prepared.run(&[input.feed(strain)], control)?.get(*spectrum)?.to_vec();
+        }
+        let (Step::Factors { psd, spectrum, factors }, prepared) = self.ready((Work::Factors, n))? else {
+            return Err(unexpected());
+        };
+        for ((to, density), x) in data.factors.iter_mut().zip(&data.psd).zip(&data.spectrum) {
+            *to = prepared.run(&[psd.feed(density), spectrum.feed(x)], control)?.get(*factors)?.to_vec();
+        }
+        Ok(data)
+    }
+
+    /// One template by recordings of one detector, at the rate divided by `factor`.
+    fn one_by_one(
+        &mut self,
+        template: &[Complex32],
+        (n, factor): (usize, usize),
+        data: &Conditioned,
+        control: &Control<'_>,
+    ) -> Result<Measured> {
+        let (Step::Filter(step), prepared) = self.ready((Work::Filter(factor), n))? else {
+            return Err(unexpected());
+        };
+        let step = *step;
+        let mut norm = [0.0; 2];
+        let mut series = [Vec::new(), Vec::new()];
+        for i in 0..2 {
+            let feeds =
+                [step.psd.feed(&data.psd[i]), step.factors.feed(&data.factors[i]), step.template.feed(template)];
+            let out = prepared.run(&feeds, control)?;
+            (norm[i], series[i]) = (out.get(step.norm)?[0], out.get(step.series)?.to_vec());
+        }
+        let (Step::Peak { series: inputs, norm: norms, peaks }, prepared) = self.ready((Work::Peak(factor), n))? else {
+            return Err(unexpected());
+        };
+        let feeds = [inputs[0].feed(&series[0]), inputs[1].feed(&series[1]), norms.feed(&norm)];
+        let peak = loudest(&prepared.run(&feeds, control)?, peaks)?[0];
+        Ok(Measured { peak, norm, series })
     }
 
     /// The candidates of a bank in one block, by the coarse pass; none of a single template, which has no such pass.
@@ -673,19 +1024,28 @@ impl Search<'_> {
     ) -> Result<Vec<Candidate>> {
         let (n, rate, templates) = (self.blocks[block].n, self.rate(), self.templates);
         let bins = n / 2 + 1;
-        let Some((tile, prepared)) = &mut self.ready_for(n)?.tile else { return Ok(Vec::new()) };
+        let at_once = self.plan.templates_at_once;
+        if templates.count() == 1 {
+            return Ok(Vec::new());
+        }
         let mut found = Vec::new();
-        let mut spectra = vec![Complex32::ZERO; tile.rows * bins];
-        for first in (0..templates.count()).step_by(tile.rows) {
-            let count = tile.rows.min(templates.count() - first);
+        let mut spectra = vec![Complex32::ZERO; at_once * bins];
+        for first in (0..templates.count()).step_by(at_once) {
+            let count = at_once.min(templates.count() - first);
             spectra.par_chunks_mut(bins).enumerate().try_for_each(|(i, row)| -> Result<()> {
                 // A last tile that is not full repeats its last template: every row of it is a valid one.
                 let spectrum = templates.spectrum(first + i.min(count - 1), n, rate)?;
                 row.iter_mut().zip(to_f32(&spectrum)).for_each(|(to, from)| *to = from);
                 Ok(())
             })?;
-            let out = prepared.run(&tile.feeds(data, &spectra), control)?;
-            let rows = loudest(&out, &tile.peaks)?;
+            let rows = if self.plan.hold == Hold::OneDetector {
+                vec![self.one_by_one(&spectra, (n, coarse_factor(rate)), data, control)?.peak]
+            } else {
+                let (Step::Tile(tile), prepared) = self.ready((Work::Tile(at_once), n))? else {
+                    return Err(unexpected());
+                };
+                loudest(&prepared.run(&tile.feeds(data, &spectra), control)?, &tile.peaks)?
+            };
             found.extend(rows[..count].iter().enumerate().map(|(i, (power, _, _))| Candidate {
                 power: *power,
                 template: first + i,
@@ -758,6 +1118,7 @@ impl Search<'_> {
             series: best.series,
             warmup_s: self.warmup_s,
             run_s,
+            planned_bytes: self.plan.memory.planned_bytes,
             peak_bytes: after.memory.peak_bytes,
             created: Created::between(&before, &after),
         })
@@ -768,12 +1129,17 @@ impl Search<'_> {
         let (rate, block) = (self.rate(), self.blocks[block].clone());
         let spectrum = self.templates.spectrum(template, block.n, rate)?;
         let row: Vec<Complex32> = to_f32(&spectrum).collect();
-        let (tile, prepared) = &mut self.ready_for(block.n)?.full;
-        let out = prepared.run(&tile.feeds(data, &row), control)?;
-        let (power, a, b) = loudest(&out, &tile.peaks)?[0];
-        let norm = out.get(tile.norm)?;
-        let series = tile.series.ok_or_else(|| Error::Internal("the full rate downloads its series".into()))?;
-        let z = [out.get(series[0])?, out.get(series[1])?];
+        let measured = if self.plan.hold == Hold::OneDetector {
+            self.one_by_one(&row, (block.n, 1), data, control)?
+        } else {
+            let (Step::Tile(tile), prepared) = self.ready((Work::Full, block.n))? else { return Err(unexpected()) };
+            let out = prepared.run(&tile.feeds(data, &row), control)?;
+            let [a, b] = tile.series.ok_or_else(|| Error::Internal("the full rate downloads its series".into()))?;
+            let norm = out.get(tile.norm)?;
+            let series = [out.get(a)?.to_vec(), out.get(b)?.to_vec()];
+            Measured { peak: loudest(&out, &tile.peaks)?[0], norm: [norm[0], norm[1]], series }
+        };
+        let Measured { peak: (power, a, b), norm, series: z } = measured;
         let at = [a as usize, b as usize];
         // The scale of 4Δf/n² in the norm: σ² = Δf·Σ|T|²/S = Δf·(4/(n·rate))/norm.
         let sigma = [0, 1].map(|i| {
@@ -814,6 +1180,14 @@ impl Search<'_> {
         let series = Series { gps_start: block.gps_start, snr, template: spectrum };
         Ok(Full { power, template, found, coherent, series })
     }
+}
+
+/// What the device found of one template in one block.
+struct Measured {
+    /// Network power, and its samples in the two series.
+    peak: (f32, u32, u32),
+    norm: [f32; 2],
+    series: [Vec<Complex32>; 2],
 }
 
 /// One template in one block at the full rate.

@@ -51,6 +51,8 @@ struct Binding {
 struct Variant {
     name: String,
     wgsl: String,
+    /// The same with a constant for every use of a parameter that can be specialised.
+    template: String,
     workgroup_size: [u32; 3],
     workgroup_bytes: u32,
 }
@@ -64,6 +66,8 @@ pub struct Contract {
     /// Name, Rust type and offset of every field after the grid.
     params: Vec<(String, &'static str, u32)>,
     params_bytes: u32,
+    /// Of `params`, those that can be constants of the text.
+    specialise: Vec<(String, &'static str, u32)>,
     variants: Vec<Variant>,
 }
 
@@ -94,6 +98,8 @@ struct Header {
     doc: Vec<String>,
     stage: Option<usize>,
     imports: Vec<String>,
+    /// Parameters, each with its line.
+    specialise: Vec<(String, u32)>,
     variants: Vec<(String, BTreeMap<String, String>)>,
 }
 
@@ -109,6 +115,9 @@ fn header(file: &Path, text: &str) -> Result<Header, Defect> {
                 Some(at.ok_or_else(|| defect(format!("unknown stage \"{}\"; one of {STAGES:?}", stage.trim())))?);
         } else if let Some(names) = line.strip_prefix("import:") {
             head.imports.extend(names.split_whitespace().map(str::to_owned));
+        } else if let Some(names) = line.strip_prefix("specialise:") {
+            let names = names.split(',').map(|name| (name.trim().to_owned(), i as u32 + 1));
+            head.specialise.extend(names);
         } else if let Some(rest) = line.strip_prefix("variant:") {
             let mut words = rest.split_whitespace();
             let name = words.next().ok_or_else(|| defect("a variant needs a name".into()))?;
@@ -154,6 +163,62 @@ fn substitute(file: &Path, text: &str, constants: &BTreeMap<String, String>) -> 
         }),
         None => Ok(out),
     }
+}
+
+/// The text with `p_FIELD` for every `p.FIELD`, and for each field whether there was one.
+///
+/// `None` if the text has a name `p_FIELD` of its own.
+fn template(text: &str, fields: &[(String, &'static str, u32)]) -> Option<(String, Vec<bool>)> {
+    let in_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut used = vec![false; fields.len()];
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = rest.find(|c: char| !in_name(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(length.max(first.len_utf8()));
+        if fields.iter().any(|(field, ..)| word.strip_prefix("p_") == Some(field)) {
+            return None;
+        }
+        let member = after.strip_prefix('.').map(|m| m.split(|c| !in_name(c)).next().unwrap_or_default());
+        let field = fields.iter().position(|(field, ..)| word == "p" && member == Some(field));
+        // The member of something else that is named p too.
+        let field = field.filter(|_| !out.ends_with('.'));
+        out.push_str(word);
+        rest = after;
+        if let Some(i) = field {
+            used[i] = true;
+            out.push('_');
+            rest = &after[1..];
+        }
+    }
+    Some((out, used))
+}
+
+/// What a kernel's header asks to specialise, as fields of its parameters.
+fn specialised(
+    file: &Path,
+    head: &[(String, u32)],
+    params: &[(String, &'static str, u32)],
+) -> Result<Vec<(String, &'static str, u32)>, Defect> {
+    let mut out: Vec<(String, &'static str, u32)> = Vec::new();
+    for (name, line) in head {
+        let defect = |message: String| Err(Defect { file: file.to_path_buf(), line: *line, message });
+        if GRID.contains(&name.as_str()) {
+            return defect(format!("\"{name}\" is the executor's, and differs from slice to slice"));
+        }
+        let Some(field) = params.iter().find(|(field, ..)| field == name) else {
+            return defect(format!("there is no parameter \"{name}\" to specialise"));
+        };
+        // A constant factor lets a compiler round otherwise; counts and flags only shape loops and branches.
+        if field.1 == "f32" {
+            return defect(format!("parameter \"{name}\" is f32; only u32 and i32 are specialised"));
+        }
+        if out.contains(field) {
+            return defect(format!("\"{name}\" is named twice"));
+        }
+        out.push(field.clone());
+    }
+    Ok(out)
 }
 
 fn error_chain(error: &dyn std::error::Error) -> String {
@@ -312,6 +377,7 @@ pub fn kernel(file: &Path, shared: &Path) -> Result<Contract, Defect> {
         bindings: Vec::new(),
         params: Vec::new(),
         params_bytes: 0,
+        specialise: Vec::new(),
         variants: Vec::new(),
     };
     let default = (String::new(), BTreeMap::new());
@@ -356,14 +422,41 @@ pub fn kernel(file: &Path, shared: &Path) -> Result<Contract, Defect> {
         translate(&module, &info).map_err(top)?;
         // Constants shape tiles and workgroups, never the declarations that the reflection reads.
         (contract.bindings, contract.params, contract.params_bytes) = reflect(&text, &module).map_err(in_variant)?;
+        contract.specialise = specialised(file, &head.specialise, &contract.params)?;
+        let template = specialisable(&text, &contract.specialise).map_err(in_variant)?;
         contract.variants.push(Variant {
             name: variant.clone(),
             wgsl: text.wgsl,
+            template,
             workgroup_size: size,
             workgroup_bytes,
         });
     }
     Ok(contract)
+}
+
+/// The template of a text, proved with a 1 for every field; empty where there is none.
+fn specialisable(text: &Text, fields: &[(String, &'static str, u32)]) -> Result<String, Defect> {
+    if fields.is_empty() {
+        return Ok(String::new());
+    }
+    let Some((template, used)) = template(&text.wgsl, fields) else {
+        return Err(text.defect(1, "a name is that of a constant: p_ and a parameter that is specialised".into()));
+    };
+    if let Some((_, (field, ..))) = used.iter().zip(fields).find(|(used, _)| !**used) {
+        return Err(text.defect(1, format!("\"{field}\" is specialised, and nothing says p.{field}")));
+    }
+    let mut made = Text { wgsl: template.clone(), origin: text.origin.clone() };
+    for (field, ty, _) in fields {
+        let _ = writeln!(made.wgsl, "const p_{field}: {ty} = {ty}(1);");
+    }
+    let as_constants = |mut d: Defect| {
+        d.message = format!("with constants for parameters: {}", d.message);
+        d
+    };
+    let (module, info) = compile(&made).map_err(as_constants)?;
+    translate(&module, &info).map_err(|message| as_constants(text.defect(1, message)))?;
+    Ok(template)
 }
 
 /// 64-bit FNV-1a: names a shader's text in the pipeline cache and in benchmark records. Not for security.
@@ -403,7 +496,7 @@ fn contracts_text(kernels: &[Contract]) -> Result<String, std::fmt::Error> {
             writeln!(o, "#[doc = {:?}]", markdown(line))?;
         }
         writeln!(o, "pub mod {} {{", k.name)?;
-        writeln!(o, "    use crate::kernel::{{Access, Binding, Dispatch, Kernel, Tensor}};")?;
+        writeln!(o, "    use crate::kernel::{{Access, Binding, Dispatch, Field, Kernel, Tensor}};")?;
         writeln!(o, "    const BINDINGS: &[Binding] = &[")?;
         for b in &k.bindings {
             let access = if b.writes { "ReadWrite" } else { "Read" };
@@ -412,6 +505,12 @@ fn contracts_text(kernels: &[Contract]) -> Result<String, std::fmt::Error> {
                 "        Binding {{ name: {:?}, access: Access::{access}, elem_bytes: {} }},",
                 b.name, b.elem_bytes
             )?;
+        }
+        writeln!(o, "    ];")?;
+        writeln!(o, "    const FIELDS: &[Field] = &[")?;
+        for (name, ty, offset) in &k.specialise {
+            let signed = *ty == "i32";
+            writeln!(o, "        Field {{ name: {name:?}, offset: {offset}, signed: {signed} }},")?;
         }
         writeln!(o, "    ];")?;
         for v in &k.variants {
@@ -423,6 +522,7 @@ fn contracts_text(kernels: &[Contract]) -> Result<String, std::fmt::Error> {
             writeln!(o, "        wgsl: {:?},", v.wgsl)?;
             writeln!(o, "        workgroup_size: {:?}, workgroup_bytes: {},", v.workgroup_size, v.workgroup_bytes)?;
             writeln!(o, "        bindings: BINDINGS, params_bytes: {}, stage: {},", k.params_bytes, k.stage)?;
+            writeln!(o, "        template: {:?}, fields: FIELDS,", v.template)?;
             writeln!(o, "        hash: {:#x},\n    }};", fnv(&v.wgsl))?;
         }
         writeln!(o, "    /// The parameters after the grid, laid out as the shader's struct.")?;

@@ -36,6 +36,17 @@ pub struct Binding {
     pub elem_bytes: u32,
 }
 
+/// A parameter that can be a constant of a kernel's text.
+#[derive(Debug)]
+pub struct Field {
+    /// The name in the shader.
+    pub name: &'static str,
+    /// Its first byte behind the grid.
+    pub offset: u32,
+    /// `i32`, else `u32`.
+    pub signed: bool,
+}
+
 /// The contract of one variant of a kernel.
 #[derive(Debug)]
 pub struct Kernel {
@@ -59,6 +70,10 @@ pub struct Kernel {
     pub params_bytes: u32,
     /// Index into [`STAGES`].
     pub stage: usize,
+    /// The text with `p_FIELD` for every `p.FIELD` of `fields`; empty for a kernel that is not specialised.
+    pub template: &'static str,
+    /// The parameters that [`specialised`](Self::specialised) makes constants of its text.
+    pub fields: &'static [Field],
     /// FNV-1a of the text.
     pub hash: u64,
 }
@@ -67,6 +82,23 @@ impl Kernel {
     /// `name` or `name.variant`.
     pub fn label(&self) -> &'static str {
         self.label
+    }
+
+    /// What the `fields` are in these parameters (without the grid), as words.
+    pub(crate) fn values(&self, params: &[u8]) -> Vec<u32> {
+        let word = |f: &Field| params.get(f.offset as usize..).and_then(|b| b.first_chunk()).copied();
+        self.fields.iter().map(|f| word(f).map_or(0, u32::from_le_bytes)).collect()
+    }
+
+    /// The text in which the `fields` are constants with these values, as words; it computes what the kernel computes
+    /// from parameters that hold them.
+    pub fn specialised(&self, values: &[u32]) -> String {
+        let mut text = self.template.to_owned();
+        for (field, value) in self.fields.iter().zip(values) {
+            let (ty, value) = if field.signed { ("i32", i64::from(*value as i32)) } else { ("u32", i64::from(*value)) };
+            text += &format!("const p_{}: {ty} = {ty}({value});\n", field.name);
+        }
+        text
     }
 }
 

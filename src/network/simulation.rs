@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connect::{BuildOptions, Connectivity, Layout, in_units, poisson_mean};
 use super::{Input, Network, Population, Raster, Variable};
-use crate::device::{CancelToken, Control, Device, Feed, KernelTime, Outputs, Prepared};
+use crate::device::{CancelToken, Control, Device, Feed, KernelTime, Outputs, Prepared, room};
 use crate::io::Fingerprint;
 use crate::kernel::Tensor;
 use crate::ops::{
@@ -58,6 +58,10 @@ pub struct SimulationPlan {
     pub parts: Vec<(String, u64)>,
     /// Bytes on the device in all.
     pub planned_bytes: u64,
+    /// The smallest budget with which it runs, to the same result; where [`Simulation::plan_of`] was asked, and the
+    /// network is so small that building it once more takes no time. The synapses are a table that every step reads:
+    /// no budget is below it.
+    pub least_bytes: Option<u64>,
 }
 
 /// Time spent in a phase of the steps.
@@ -243,10 +247,42 @@ impl Parts {
     }
 }
 
+/// Networks that need no more than this are built once more, to find out with how little they could do.
+const SMALL: u64 = 256 << 20;
+
+/// As many steps a run as the device likes; one, which takes the least memory, where there is no room for more.
 fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>) -> Result<Assembly> {
+    let room = room(device);
+    let over = match assemble_within(device, network, options, device.capabilities().budget_bytes) {
+        Ok(assembly) if assembly.plan.planned_bytes <= room => return Ok(assembly),
+        Ok(assembly) if assembly.bus.steps == 1 => return Ok(assembly),
+        Ok(_) => None,
+        Err(error @ Error::OverBudget { needed, .. }) if needed > SMALL => return Err(error),
+        Err(error @ Error::OverBudget { .. }) => Some(error),
+        Err(error) => return Err(error),
+    };
+    let fewest = SimulationOptions { steps_per_run: Some(1), cancel: options.cancel.clone(), ..*options };
+    let assembly = assemble_within(device, network, &fewest, u64::MAX)?;
+    let least = assembly.plan.planned_bytes;
+    if least <= room {
+        return Ok(assembly);
+    }
+    let in_use = device.stats().memory.leased_bytes;
+    let (tensor, tensor_bytes) = assembly.recording.plan().largest;
+    let limit = device.capabilities().budget_bytes;
+    let error = Error::OverBudget { needed: least, in_use, limit, tensor, tensor_bytes, least: None };
+    Err(over.unwrap_or(error).with_least(least + in_use))
+}
+
+fn assemble_within(
+    device: &Device,
+    network: &Network,
+    options: &SimulationOptions<'_>,
+    budget_bytes: u64,
+) -> Result<Assembly> {
     match device {
-        Device::Cpu(cpu) => cpu.install(|| assemble_here(device, network, options)),
-        Device::Gpu(_) => assemble_here(device, network, options),
+        Device::Cpu(cpu) => cpu.install(|| assemble_here(device, network, options, budget_bytes)),
+        Device::Gpu(_) => assemble_here(device, network, options, budget_bytes),
     }
 }
 
@@ -271,7 +307,12 @@ fn populations(network: &Network) -> Result<Vec<NeuronPopulation>> {
     network.populations.iter().enumerate().map(one).collect()
 }
 
-fn assemble_here(device: &Device, network: &Network, options: &SimulationOptions<'_>) -> Result<Assembly> {
+fn assemble_here(
+    device: &Device,
+    network: &Network,
+    options: &SimulationOptions<'_>,
+    budget_bytes: u64,
+) -> Result<Assembly> {
     network.check()?;
     let mut populations = populations(network)?;
     let capabilities = device.capabilities();
@@ -279,7 +320,7 @@ fn assemble_here(device: &Device, network: &Network, options: &SimulationOptions
         network,
         &BuildOptions {
             max_tensor_bytes: capabilities.max_tensor_bytes,
-            budget_bytes: capabilities.budget_bytes,
+            budget_bytes,
             progress: options.progress,
             cancel: options.cancel.clone(),
         },
@@ -406,7 +447,7 @@ fn assemble_here(device: &Device, network: &Network, options: &SimulationOptions
     }
     let (parts, planned_bytes) = parts.bytes(&rec);
     let neuron_count = layout.size.iter().map(|&n| u64::from(n)).sum();
-    let plan = SimulationPlan { neurons: neuron_count, synapses, synapses_of, parts, planned_bytes };
+    let plan = SimulationPlan { neurons: neuron_count, synapses, synapses_of, parts, planned_bytes, least_bytes: None };
     Ok(Assembly { recording: rec, layout, plan, fingerprint, bus, neurons, plastic, states, probes, switches })
 }
 
@@ -414,16 +455,22 @@ impl Simulation {
     /// What a simulation of the network would need on the device. The network is built for it, and dropped.
     ///
     /// # Errors
-    /// As [`Self::new`], but for memory.
+    /// As [`Self::new`].
     pub fn plan_of(device: &Device, network: &Network, options: &SimulationOptions<'_>) -> Result<SimulationPlan> {
-        assemble(device, network, options).map(|a| a.plan)
+        let mut plan = assemble(device, network, options)?.plan;
+        if plan.planned_bytes <= SMALL {
+            let fewest = SimulationOptions { steps_per_run: Some(1), cancel: options.cancel.clone(), ..*options };
+            plan.least_bytes = Some(assemble_within(device, network, &fewest, u64::MAX)?.plan.planned_bytes);
+        }
+        Ok(plan)
     }
 
     /// Builds the network, takes the device's memory and compiles the kernels.
     ///
     /// # Errors
-    /// `InvalidArgument` that names what is wrong with the description; `OverBudget` with the numbers, before memory is
-    /// taken; `Cancelled`.
+    /// `InvalidArgument` that names what is wrong with the description; `OverBudget` with the numbers, before the device's
+    /// memory is taken, and with the least that would do unless the synapses alone are over both the budget and 256 MiB;
+    /// `Cancelled`.
     pub fn new(device: &Device, network: &Network, options: &SimulationOptions<'_>) -> Result<Self> {
         let started = Instant::now();
         let assembly = assemble(device, network, options)?;

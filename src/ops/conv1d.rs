@@ -318,8 +318,9 @@ impl Conv1d {
             let total = elements * (cost.element + cost.doubling * (points as f64).log2()) + products * cost.product;
             let input = (self.batch * self.channels_in) as f64 * blocks * (points + 2) as f64 * 4.0;
             let spectra = self.weights() as f64 / self.taps as f64 * (points + 2) as f64 * 4.0;
-            // The spectra of the signal and the filters stand whole in memory; those of the result may be cut.
-            let most = capabilities.max_tensor_bytes.min(capabilities.budget_bytes / 8) as f64;
+            // The spectra of the signal and the filters stand whole in memory; those of the result may be cut. The budget
+            // has no say: methods round differently, and results do not depend on how much memory there is.
+            let most = capabilities.max_tensor_bytes as f64;
             let fits = input <= most && spectra <= most && self.group_in() <= MAX_CHANNELS;
             if total < least && fits {
                 (least, method) = (total, Method::OverlapSave(points));

@@ -357,7 +357,7 @@ pub enum Spikes {
 }
 
 /// The words of one step's packed spikes.
-pub fn spike_words(neurons: usize) -> usize {
+pub const fn spike_words(neurons: usize) -> usize {
     neurons.div_ceil(32)
 }
 

@@ -61,4 +61,4 @@ pub use temporal_contrast::{
 pub use transpose::transpose;
 pub use triggers::{Triggers, triggers};
 pub use weighted_power::weighted_power;
-pub use welch::{Average, WelchWindows, welch, windowed};
+pub use welch::{Average, WelchWindows, welch, welch_average, windowed};

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 pub struct Triggers {
     /// `[windows]`: its score, 0 where no coincidence neuron spiked.
     pub score: Tensor<f32>,
-    /// `[windows, 3]`: neuron, sample of the first detector's evidence, sample of the second's.
+    /// `[windows, 4]`: neuron, sample of the first detector's evidence, sample of the second's, sample of the spike.
     pub at: Tensor<u32>,
     /// Windows.
     pub windows: usize,
@@ -53,7 +53,7 @@ pub fn triggers(
     }
     let windows = range.len().div_ceil(window);
     let score = rec.scratch("trigger score", windows)?;
-    let at = rec.scratch("trigger place", windows * 3)?;
+    let at = rec.scratch("trigger place", windows * 4)?;
     let params = kernel::triggers::Params {
         neurons: neurons as u32,
         words: words as u32,

@@ -1,5 +1,7 @@
 //! Power spectral densities by Welch's method.
 
+use num_complex::Complex32;
+
 use super::rfft;
 use crate::kernel::{self, Tensor, workgroups};
 use crate::recording::Recording;
@@ -59,8 +61,26 @@ pub fn windowed(rec: &mut Recording, x: Tensor<f32>, starts: &[u32], window: &[f
 /// As [`windowed`]; `InvalidArgument` for more windows than the device's loops may visit.
 pub fn welch(rec: &mut Recording, x: Tensor<f32>, w: &WelchWindows<'_>) -> Result<Tensor<f32>> {
     let (n, rows) = (w.window.len(), w.starts.len());
+    let windows = windowed(rec, x, w.starts, w.window)?;
+    let spectra = rec.scratch("window spectra", (n / 2 + 1) * rows)?;
+    rfft(rec, n, windows, spectra)?;
+    welch_average(rec, spectra, rows, n.is_multiple_of(2), (w.average, w.scale))
+}
+
+/// The second half of [`welch`]: the density from the spectra of `rows` windows, `[rows, bins]`. The first bin, and with
+/// `nyquist` the last one, counts once, the others twice.
+///
+/// # Errors
+/// `InvalidArgument` for spectra that are not whole rows, or more windows than the device's loops may visit.
+pub fn welch_average(
+    rec: &mut Recording,
+    spectra: Tensor<Complex32>,
+    rows: usize,
+    nyquist: bool,
+    (average, scale): (Average, f32),
+) -> Result<Tensor<f32>> {
     // The median looks at every window 32 times.
-    let looks = if w.average == Average::Median { 33 } else { 1 };
+    let looks = if average == Average::Median { 33 } else { 1 };
     let most = rec.capabilities().max_loop as usize / looks;
     if rows > most {
         return Err(Error::invalid(
@@ -68,17 +88,17 @@ pub fn welch(rec: &mut Recording, x: Tensor<f32>, w: &WelchWindows<'_>) -> Resul
             format!("{rows}; at most {most}, so take longer windows or less overlap"),
         ));
     }
-    let windows = windowed(rec, x, w.starts, w.window)?;
-    let bins = n / 2 + 1;
-    let spectra = rec.scratch("window spectra", bins * rows)?;
-    rfft(rec, n, windows, spectra)?;
+    if rows == 0 || !spectra.len().is_multiple_of(rows) {
+        return Err(Error::invalid("windows", format!("{rows} for {} bins; they must divide them", spectra.len())));
+    }
+    let bins = spectra.len() / rows;
     let psd = rec.scratch("power spectral density", bins)?;
     let params = kernel::welch_average::Params {
         rows: rows as u32,
         bins: bins as u32,
-        median: u32::from(w.average == Average::Median),
-        nyquist: u32::from(n.is_multiple_of(2)),
-        scale: w.scale,
+        median: u32::from(average == Average::Median),
+        nyquist: u32::from(nyquist),
+        scale,
     };
     let args = kernel::welch_average::Args { x: spectra, psd };
     let work = (rows * bins * looks) as u64;

@@ -104,6 +104,7 @@ pub(crate) struct TensorInfo {
     given: Option<Given>,
     /// Whether some command has written it so far.
     written: bool,
+    downloaded: bool,
 }
 
 impl TensorInfo {
@@ -203,7 +204,8 @@ impl Recording {
         }
         let given = given()?;
         let tensor = Tensor::new(self.id, self.tensors.len(), len);
-        self.tensors.push(TensorInfo { name, bytes, content, given, written: content != Content::Scratch });
+        let written = content != Content::Scratch;
+        self.tensors.push(TensorInfo { name, bytes, content, given, written, downloaded: false });
         Ok(tensor)
     }
 
@@ -354,7 +356,7 @@ impl Recording {
     /// Hands the content that the tensor has at this point back to the host after the run.
     pub fn download<T: Elem>(&mut self, tensor: Tensor<T>) -> Result<()> {
         self.reads(tensor.erase(), "download")?;
-        if self.commands.iter().any(|c| matches!(c, Command::Download(t) if *t == tensor.erase())) {
+        if std::mem::replace(&mut self.tensors[tensor.erase().at()].downloaded, true) {
             return Err(Error::invalid("download", "the tensor is downloaded already"));
         }
         self.commands.push(Command::Download(tensor.erase()));

@@ -33,6 +33,8 @@ struct Document {
 struct KernelText {
     /// Its name, without the variant.
     kernel: &'static str,
+    /// Of the text, as in the sweep's records.
+    hash: String,
     wgsl: &'static str,
     bindings: Vec<BindingData>,
 }
@@ -204,7 +206,8 @@ pub fn export(folder: &Path) -> Result<usize> {
                     bytes: b.elem_bytes,
                 };
                 let bindings = kernel.bindings.iter().map(binding).collect();
-                let text = KernelText { kernel: kernel.name, wgsl: kernel.wgsl, bindings };
+                let hash = format!("{:016x}", kernel.hash);
+                let text = KernelText { kernel: kernel.name, hash, wgsl: kernel.wgsl, bindings };
                 document.kernels.insert(kernel.label(), text);
             }
         }

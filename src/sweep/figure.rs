@@ -5,7 +5,7 @@ use tiny_skia::PathBuilder;
 use super::record::{Adapter, Line, Point, Status, points};
 use super::report::{adapters, title};
 use crate::Result;
-use crate::plot::{Anchor, Canvas, GRID, INK, LABEL, Rgb, SOFT_INK, TICK, WIDTH, grouped, plain};
+use crate::plot::{Anchor, Canvas, GRID, INK, LABEL, Rgb, SOFT_INK, TICK, WIDTH, grouped, plain, significant};
 
 /// One for each device, told apart without red and green.
 const COLOURS: [Rgb; 6] = [[0, 90, 160], [214, 96, 0], [110, 60, 160], [0, 140, 130], [150, 40, 70], [90, 90, 90]];
@@ -210,17 +210,20 @@ fn roofline(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> 
             Anchor::Middle,
         );
         canvas.text_upward("rate (GFLOP/s)", [at[0] - 70.0, at[1] + high / 2.0], LABEL);
+        let mut taken: Vec<Taken> = Vec::new();
         if let (Some(bandwidth), Some(peak)) = (device.about.bandwidth, device.about.arithmetic) {
-            let knee = peak / bandwidth;
-            let roof = [[x.0, x.0 * bandwidth], [knee.clamp(x.0, x.1), knee.min(x.1) * bandwidth], [x.1, peak]];
-            let roof: Vec<[f64; 2]> = if knee <= x.0 { vec![[x.0, peak], [x.1, peak]] } else { roof.to_vec() };
+            let knee = (peak / bandwidth).clamp(x.0, x.1);
+            let roof = [x.0, knee, x.1].map(|x| [x, (x * bandwidth).min(peak)]);
             axes.curve(&mut canvas, &roof, INK, 2.0);
-            let text =
-                format!("{bandwidth:.3} GB/s, {peak:.4} GFLOP/s", bandwidth = Rounded(bandwidth), peak = Rounded(peak));
+            for i in 0..=200 {
+                let at = x.0 * (x.1 / x.0).powf(f64::from(i) / 200.0);
+                let [px, py] = axes.at(at, (at * bandwidth).min(peak));
+                taken.push([px - 2.0, py - 2.0, 4.0, 4.0]);
+            }
+            let text = format!("{} GB/s, {} GFLOP/s", three(bandwidth), three(peak));
             canvas.text(&text, [at[0] + width, at[1] - 14.0], TICK, SOFT_INK, Anchor::End);
         }
         let found: Vec<&Point> = largest(device, timed).into_iter().filter(|p| usable(&p)).collect();
-        let mut taken: Vec<Taken> = Vec::new();
         for p in &found {
             let [px, py] = axes.at(intensity(p), rate(p));
             dot(&mut canvas, [px, py], device.colour);
@@ -234,17 +237,9 @@ fn roofline(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> 
     Ok(Some(canvas))
 }
 
-/// Three digits.
-struct Rounded(f64);
-
-impl std::fmt::Display for Rounded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0 >= 100.0 {
-            f.write_str(&grouped(self.0.round() as usize))
-        } else {
-            f.write_str(&crate::plot::significant(self.0))
-        }
-    }
+/// Three digits at least.
+fn three(value: f64) -> String {
+    if value >= 100.0 { grouped(value.round() as usize) } else { significant(value) }
 }
 
 /// The devices and their colours, above the panels.

@@ -15,6 +15,7 @@ pub mod cases;
 mod ceiling;
 mod compare;
 mod config;
+pub mod export;
 mod figure;
 pub mod record;
 mod report;

@@ -39,7 +39,7 @@ pub struct Header {
     /// Of the source at the first start; `unknown` if that cannot be told. The points say their own.
     pub commit: String,
     /// Of the texts of all kernels, hexadecimal.
-    pub kernels: String,
+    pub shaders: String,
     /// Of wgpu.
     pub wgpu: String,
     /// As the configuration names them.
@@ -69,7 +69,7 @@ impl Header {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             commit: super::source::commit(),
-            kernels: super::source::kernels(),
+            shaders: super::source::shaders(),
             wgpu: super::source::wgpu_version().into(),
             adapters: config.adapters.clone(),
             builds: config.builds.iter().map(|b| b.name().into()).collect(),

@@ -35,7 +35,7 @@ pub(super) fn commit() -> String {
 }
 
 /// A sign of the texts of all kernels.
-pub(super) fn kernels() -> String {
+pub(super) fn shaders() -> String {
     let mut sign = Fingerprint::default();
     for kernel in kernel::ALL {
         sign.text(kernel.label());

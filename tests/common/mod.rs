@@ -57,6 +57,16 @@ pub fn open_all(options: &DeviceOptions) -> Vec<Device> {
     all
 }
 
+/// One of them: 0 is the native path, then come the adapters.
+pub fn open_one(at: usize, options: &DeviceOptions) -> Device {
+    let choice = match at {
+        0 => Choice::Cpu,
+        _ => Choice::Named(adapters()[at - 1].choose_by()),
+    };
+    let device = Device::open(&DeviceOptions { choice, cache_dir: cache_dir(), ..options.clone() });
+    device.unwrap_or_else(|e| panic!("device {at} does not open: {e}"))
+}
+
 /// The native path and every adapter on this machine, opened once a test binary with scratch memory poisoned.
 pub fn devices() -> Vec<Device> {
     static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();

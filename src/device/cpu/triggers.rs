@@ -19,10 +19,11 @@ fn highest(evidence: &[f32], neurons: usize, k: usize, low: usize, high: usize) 
 pub(super) fn run(p: &Params, a: Host<'_>) {
     let (neurons, words, reach) = (p.neurons as usize, p.words as usize, p.reach as usize);
     let (first, last) = (p.first as usize, p.end as usize);
-    a.score.par_iter_mut().zip(a.where_at.par_chunks_mut(3)).enumerate().for_each(|(wg, (score, at))| {
+    a.score.par_iter_mut().zip(a.where_at.par_chunks_mut(4)).enumerate().for_each(|(wg, (score, at))| {
         let begin = first + wg * p.window as usize;
         let end = (begin + p.window as usize).min(last);
-        (*score, at[0], at[1], at[2]) = (0.0, 0, begin as u32, begin as u32);
+        *score = 0.0;
+        at.copy_from_slice(&[0, begin as u32, begin as u32, begin as u32]);
         for t in begin..end {
             let spikes = &a.spikes[t * words..][..words];
             if spikes.iter().all(|w| *w == 0) {
@@ -34,7 +35,8 @@ pub(super) fn run(p: &Params, a: Host<'_>) {
                 let (vb, tb) = highest(a.b, neurons, k, low, high);
                 let s = (va * vb).sqrt();
                 if s > *score {
-                    (*score, at[0], at[1], at[2]) = (s, k as u32, ta, tb);
+                    *score = s;
+                    at.copy_from_slice(&[k as u32, ta, tb, t as u32]);
                 }
             }
         }

@@ -11,7 +11,6 @@ use std::sync::{Mutex, PoisonError};
 use super::health::Health;
 use crate::Result;
 use crate::device::CacheReport;
-use crate::kernel::Kernel;
 
 const MAGIC: [u8; 8] = *b"SPKWPC01";
 
@@ -24,9 +23,9 @@ pub(super) struct Cache {
     raw: wgpu::PipelineCache,
     path: PathBuf,
     key: String,
-    /// Kernels (by hash) in the file as it was read.
+    /// Texts (by hash), kernels' and specialised ones, in the file as it was read.
     found: BTreeSet<u64>,
-    /// Kernels compiled since.
+    /// Those compiled since.
     compiled: Mutex<BTreeSet<u64>>,
 }
 
@@ -118,10 +117,15 @@ impl Cache {
         CacheReport { path: self.path.clone(), hit: !self.found.is_empty() }
     }
 
-    /// Notes a compiled kernel; whether the file held it.
-    pub(super) fn compiled(&self, kernel: &Kernel) -> bool {
-        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).insert(kernel.hash);
-        self.found.contains(&kernel.hash)
+    /// Names a text that is no kernel's own: a specialised one.
+    pub(super) fn key(text: &str) -> u64 {
+        checksum(text.as_bytes()) as u64
+    }
+
+    /// Notes a compiled text by its hash; whether the file held it.
+    pub(super) fn compiled(&self, hash: u64) -> bool {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
+        self.found.contains(&hash)
     }
 
     /// Writes the file if it lacks something. A cache that cannot be written is a slower next start, not an error.

@@ -2,7 +2,8 @@
 //!
 //! Manners: none of the device's callbacks is replaced, and nothing is submitted and nothing waited for but by calls
 //! that say so ([`Gpu::self_test`], runs, reads, writes, [`Prepared::check`], a warmup). Opening a device, preparing a
-//! recording and encoding it submit nothing.
+//! recording and encoding it submit nothing. Of the process, the panic hook is wrapped once: a panic inside wgpu on a
+//! thread of ours, which comes back as an error, is not printed.
 
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ impl<T: Elem> Tensor<T> {
 }
 
 /// Where a tensor of the host is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Hosted {
     buffer: wgpu::Buffer,
     offset: u64,
@@ -148,7 +149,11 @@ impl Gpu {
     /// # Errors
     /// `Unsupported` with every feature and limit that the device lacks and what it has instead.
     pub fn from_wgpu(parts: GpuParts, options: &DeviceOptions) -> Result<Self> {
-        Self::new(parts, None, Arc::default(), options)
+        let gpu = Self::new(parts, None, Arc::default(), options)?;
+        if options.specialise == Some(true) {
+            gpu.allow_specialised();
+        }
+        Ok(gpu)
     }
 
     /// Whether the host application owns the device.
@@ -223,10 +228,10 @@ impl Recording {
 }
 
 impl Prepared {
-    /// Has wgpu look at each of the host's buffers: a command in the host's encoder could only spoil that.
-    pub(super) fn probe(&self) -> Result<()> {
+    /// Has wgpu look at those of the host's buffers: a command in the host's encoder could only spoil that.
+    pub(super) fn probe(&self, which: impl Fn(usize) -> bool) -> Result<()> {
         let layout = || self.shared.pipelines.wait(&canary::KERNEL).map(|compiled| compiled.bindings);
-        for (i, host) in self.plan.hosts.iter().enumerate() {
+        for (i, host) in self.plan.hosts.iter().enumerate().filter(|(i, _)| which(*i)) {
             let arg = Arg { place: self.buffers.len() + i, offset: 0, bytes: host.bytes };
             let binding = Binding { index: 0, layout: layout()?, args: vec![arg], params_at: 0 };
             bind(&self.shared, self.places(), &binding).map_err(|e| match e {
@@ -247,17 +252,20 @@ impl Prepared {
     }
 
     /// Puts other buffers of the host application in the place of some or all, for the encodings and runs from now on:
-    /// for a host that has two of each and swaps them frame by frame. Only bind groups with such buffers are made
-    /// anew; what is encoded keeps its buffers.
+    /// for a host that has two of each and swaps them frame by frame. Only bind groups with the new buffers are
+    /// made anew; what is encoded keeps its buffers.
     ///
     /// # Errors
     /// As [`Gpu::prepare_with`]; the buffers are then as they were.
     pub fn rebind_host(&mut self, buffers: &[HostBuffer<'_>]) -> Result<()> {
         let hosts = hosted(&self.recording, &self.plan, &self.hosts, buffers, self.shared.alignment())?;
         let before = std::mem::replace(&mut self.hosts, hosts);
-        let made = self.probe().and_then(|()| {
+        let (slots, changed) = (self.buffers.len(), |i: usize| self.hosts[i] != before[i]);
+        let made = self.probe(changed).and_then(|()| {
+            let concerned = |arg: &Arg| arg.place >= slots && changed(arg.place - slots);
+            let bindings = self.bindings.iter().filter(|binding| binding.args.iter().any(concerned));
             let bound = |binding: &Binding| Ok((binding.index, bind(&self.shared, self.places(), binding)?));
-            self.bindings.iter().map(bound).collect::<Result<Vec<_>>>()
+            bindings.map(bound).collect::<Result<Vec<_>>>()
         });
         match made {
             Ok(made) => made.into_iter().for_each(|(index, bind_group)| self.bind_groups[index] = bind_group),
@@ -267,6 +275,17 @@ impl Prepared {
             }
         }
         Ok(())
+    }
+
+    /// An error of a submission, which is the host's if it took one of its buffers away.
+    pub(super) fn blame(&self, error: Error) -> Error {
+        match error {
+            Error::Internal(words) if !self.hosts.is_empty() => {
+                let why = format!("one was mapped or destroyed after the recording was prepared ({words})");
+                Error::invalid("buffers of the host application", why)
+            }
+            other => other,
+        }
     }
 
     /// Encodes every command into an encoder of the host application, which submits and waits as it likes, in the order
@@ -286,6 +305,7 @@ impl Prepared {
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed<'_>]) -> Result<()> {
         feeds.iter().try_for_each(|f| check_feed(&self.recording, f))?;
         self.shared.health.check()?;
+        self.swap();
         let given = |input: &Staged| feed(feeds, input.tensor).map(|bytes| self.shared.filled(bytes)).transpose();
         let inputs = self.plan.uploads.iter().map(given).collect::<Result<Vec<_>>>()?;
         self.encode_first(encoder);

@@ -11,6 +11,7 @@ mod profile;
 mod reopen;
 mod run;
 mod selftest;
+mod specialise;
 mod staging;
 
 use std::cell::Cell;
@@ -27,16 +28,19 @@ pub use prepared::Prepared;
 pub use run::Pending;
 pub use selftest::Quirk;
 
-use super::{CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Stats, WarmupKernel};
+use super::{
+    AllocatorStats, CacheReport, Choice, Control, DeviceOptions, Kind, Pool, Specialised, Stats, WarmupKernel,
+};
 use crate::kernel::Kernel;
 use crate::recording::{Capabilities, Plan, Recording, Slot};
 use crate::{Error, Result};
 use cache::Cache;
 use health::{Health, Waited};
-use pipelines::Pipelines;
+use pipelines::{Pipelines, Urgency};
 use poller::Poller;
 use reopen::Origin;
 use run::Mapping;
+use specialise::{Case, Prover};
 
 /// Bytes of a kernel's parameters at most.
 const PARAMS_BYTES: u64 = 64;
@@ -73,7 +77,7 @@ struct Shared {
     /// What is safe on any driver, until the self-test has been run.
     cautious: Capabilities,
     tested: OnceLock<Tested>,
-    pool: Pool<wgpu::Buffer>,
+    pool: Arc<Pool<wgpu::Buffer>>,
     /// Filled with [`super::POISON`]; scratch memory is overwritten from it before each run.
     poison: Option<wgpu::Buffer>,
     counters: Counters,
@@ -96,6 +100,9 @@ struct Counters {
     bind_groups: AtomicU64,
     dispatches: AtomicU64,
     submissions: AtomicU64,
+    /// What the allocator held before the first recording, and one more; 0 where nobody asks it.
+    allocator_own: AtomicU64,
+    allocator_peak: AtomicU64,
 }
 
 /// How a wait may end before its time.
@@ -199,12 +206,23 @@ impl Gpu {
         gpu.replace_pool(BUDGET)?;
         gpu.self_test()?;
         gpu.replace_pool(gpu.shared.cautious.budget_bytes)?;
+        gpu.watch_allocator()?;
+        if options.specialise != Some(false) {
+            gpu.allow_specialised();
+        }
         Ok(gpu)
+    }
+
+    /// From now on, kernels are specialised, which submits.
+    fn allow_specialised(&self) {
+        let shared = &self.shared;
+        let prover = Prover::new(&shared.device, &shared.queue, &shared.health, &shared.pool);
+        shared.pipelines.specialise_with(prover);
     }
 
     fn replace_pool(&mut self, budget: u64) -> Result<()> {
         let shared = Arc::get_mut(&mut self.shared).ok_or_else(|| Error::Internal("the device is in use".into()))?;
-        shared.pool = Pool::new(budget);
+        shared.pool = Arc::new(Pool::new(budget));
         Ok(())
     }
 
@@ -231,7 +249,7 @@ impl Gpu {
         let mut shared = Shared {
             pipelines,
             health,
-            pool: Pool::new(cautious.budget_bytes),
+            pool: Arc::new(Pool::new(cautious.budget_bytes)),
             cautious,
             tested: OnceLock::new(),
             poison: None,
@@ -267,6 +285,16 @@ impl Gpu {
             self.trim();
         }
         Ok(self.quirks())
+    }
+
+    /// From now on the allocator of this device, which is our own, is asked.
+    fn watch_allocator(&self) -> Result<()> {
+        // What the self-test has dropped goes when the device is next looked at.
+        self.shared.health.tick(&self.shared.device)?;
+        if let Some(report) = self.shared.device.generate_allocator_report() {
+            self.shared.counters.allocator_own.store(report.total_allocated_bytes + 1, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// What the self-test found; nothing before it has been run.
@@ -312,6 +340,8 @@ impl Gpu {
             dispatches: self.shared.counters.dispatches.load(Ordering::Relaxed),
             submissions: self.shared.counters.submissions.load(Ordering::Relaxed),
             memory: self.shared.pool.stats(),
+            specialised: self.specialised(),
+            allocator: self.shared.allocator(),
         }
     }
 
@@ -320,7 +350,59 @@ impl Gpu {
     /// # Errors
     /// `Internal` if threads cannot be started.
     pub fn request(&self, kernels: &[&'static Kernel]) -> Result<()> {
-        self.shared.pipelines.request(kernels.iter().copied())
+        self.shared.pipelines.request(kernels.iter().copied(), Urgency::Now)
+    }
+
+    /// The same behind all that somebody waits for, in the order of asking.
+    ///
+    /// # Errors
+    /// `Internal` if threads cannot be started.
+    pub fn request_in_background(&self, kernels: &[&'static Kernel]) -> Result<()> {
+        self.shared.pipelines.request(kernels.iter().copied(), Urgency::Background)
+    }
+
+    /// Asks for the specialised kernels of a recording, which take their places in prepared ones once they are proved;
+    /// how many.
+    pub(super) fn specialise(&self, recording: &Recording) -> usize {
+        let cases = recording.dispatches().filter_map(|d| Case::of(recording, d));
+        cases.filter(|case| self.shared.pipelines.special(case).is_some()).count()
+    }
+
+    /// How far the specialised kernels are.
+    pub(super) fn specialised(&self) -> Specialised {
+        self.shared.pipelines.specialised()
+    }
+
+    /// The specialised kernels that are not used, each with the cause.
+    pub fn refused(&self) -> Vec<String> {
+        self.shared.pipelines.refused()
+    }
+
+    /// Waits until every specialised kernel that is asked for is proved or refused: for benchmarks.
+    pub fn settle(&self) {
+        while !self.settled(Duration::from_secs(60)) {}
+    }
+
+    /// Waits for that at most so long; whether it is so.
+    pub(super) fn settled(&self, time: Duration) -> bool {
+        self.shared.pipelines.settle(time)
+    }
+
+    /// Waits for a kernel at most so long; whether it is ready.
+    pub(super) fn ready_within(&self, kernel: &'static Kernel, time: Duration) -> Result<bool> {
+        self.shared.health.check()?;
+        Ok(self.shared.pipelines.wait_for(kernel, time)?.is_some())
+    }
+
+    /// Takes back what was asked for in the background only and has not begun.
+    pub(super) fn withdraw(&self, kernels: &[&'static Kernel]) {
+        self.shared.pipelines.withdraw(kernels.iter().copied());
+    }
+
+    /// The device as long as somebody else holds it.
+    pub(super) fn weak(&self) -> impl Fn() -> Option<Self> + Send + 'static {
+        let (shared, reason, generation) = (Arc::downgrade(&self.shared), self.reason.clone(), self.generation);
+        move || Some(Self { shared: shared.upgrade()?, reason: reason.clone(), generation })
     }
 
     /// How far a kernel is.
@@ -388,18 +470,18 @@ struct Piece<B> {
     to: u64,
 }
 
-/// Writes, of targets by index from their beginning on, in chunks of at most [`CHUNK`].
-fn chunks<'a>(writes: &[(usize, &'a [u8])]) -> Vec<(u64, Vec<Piece<&'a [u8]>>)> {
+/// Writes, of targets by index from their beginning on, in chunks of at most `most` bytes.
+fn chunks<'a>(most: u64, writes: &[(usize, &'a [u8])]) -> Vec<(u64, Vec<Piece<&'a [u8]>>)> {
     let mut chunks: Vec<(u64, Vec<Piece<&[u8]>>)> = Vec::new();
     for (target, bytes) in writes {
         let mut rest = *bytes;
         while !rest.is_empty() {
-            let used = chunks.last().map_or(CHUNK, |(used, _)| *used);
-            if used >= CHUNK {
+            let used = chunks.last().map_or(most, |(used, _)| *used);
+            if used >= most {
                 chunks.push((0, Vec::new()));
                 continue;
             }
-            let (head, tail) = rest.split_at(rest.len().min((CHUNK - used) as usize));
+            let (head, tail) = rest.split_at(rest.len().min((most - used) as usize));
             if let Some((used, pieces)) = chunks.last_mut() {
                 pieces.push(Piece { bytes: head, from: *used, target: *target, to: (bytes.len() - rest.len()) as u64 });
                 *used += head.len() as u64;
@@ -446,10 +528,19 @@ impl Shared {
         self.create(("a buffer", bytes), || self.device.create_buffer(&descriptor))
     }
 
+    /// What the allocator of a device of our own says now.
+    fn allocator(&self) -> Option<AllocatorStats> {
+        let own_bytes = self.counters.allocator_own.load(Ordering::Relaxed).checked_sub(1)?;
+        let allocated_bytes = self.device.generate_allocator_report()?.total_allocated_bytes;
+        let peak_bytes =
+            self.counters.allocator_peak.fetch_max(allocated_bytes, Ordering::Relaxed).max(allocated_bytes);
+        Some(AllocatorStats { allocated_bytes, peak_bytes, own_bytes })
+    }
+
     /// The memory of a plan.
     fn lease(&self, plan: &Plan) -> Result<Vec<(Slot, wgpu::Buffer)>> {
         let failed = Cell::new(false);
-        self.pool.lease(plan, |kind, bytes| {
+        let leased = self.pool.lease(plan, |kind, bytes| {
             // The second attempt: wgpu gives freed memory back to the driver only when it is polled.
             if failed.get() && self.poll {
                 self.health.tick(&self.device)?;
@@ -457,7 +548,9 @@ impl Shared {
             let made = self.buffer(kind, bytes);
             failed.set(made.is_err());
             made
-        })
+        });
+        self.allocator();
+        leased
     }
 
     /// The time between two timestamps.
@@ -536,12 +629,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes buffers from their beginning, through one chunk of host-visible memory.
-    fn write(&self, buffers: &[(Slot, wgpu::Buffer)], writes: &[(usize, &[u8])]) -> Result<()> {
+    /// Writes buffers from their beginning, through one chunk of host-visible memory of at most `most` bytes.
+    fn write(&self, most: u64, buffers: &[(Slot, wgpu::Buffer)], writes: &[(usize, &[u8])]) -> Result<()> {
         let watch = Watch { control: &Control::default(), started: Instant::now() };
-        let chunks = chunks(writes);
+        let chunks = chunks(most, writes);
         let size = chunks.iter().map(|(bytes, _)| *bytes).max().unwrap_or(8);
         let chunk = self.buffer(Kind::Upload, size)?;
+        self.allocator();
         for (_, pieces) in chunks {
             self.fill(&chunk, size, &watch, |view| put(view, &pieces))?;
             let mut encoder = self.encoder();

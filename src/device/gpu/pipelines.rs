@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::cache::Cache;
 use super::health::{Health, silently};
+use super::specialise::{Case, Prover, Special, Specials};
+use crate::device::Specialised;
 use crate::kernel::{Access, Kernel};
 use crate::{Error, Result};
 
@@ -57,8 +59,20 @@ pub enum Readiness {
 #[derive(Debug, Default)]
 struct Registry {
     kernels: BTreeMap<&'static str, (&'static Kernel, State)>,
+    /// Requests that somebody waits for, and kernels asked for in the background.
     requests: u64,
+    behind: u64,
+    specials: Specials,
     closed: bool,
+}
+
+/// How soon a request is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// Before all earlier requests: somebody waits for it.
+    Now,
+    /// After all that somebody waits for, in the order of asking.
+    Background,
 }
 
 #[derive(Debug)]
@@ -70,6 +84,8 @@ struct Inner {
     layouts: Mutex<HashMap<Shape, Arc<Layout>>>,
     registry: Mutex<Registry>,
     changed: Condvar,
+    /// Where specialised kernels are proved; without one, none are made.
+    prover: OnceLock<Prover>,
     created: AtomicU64,
     /// Something was compiled since the cache file was written.
     unsaved: AtomicBool,
@@ -85,6 +101,9 @@ pub(super) struct Pipelines {
 
 /// naga recurses over expressions; its notes ask for more than the 2 MiB that threads have by default.
 const STACK_BYTES: usize = 8 << 20;
+
+/// Priorities below this are those of the background.
+const BACKGROUND: u64 = 1 << 31;
 
 /// More threads than this gain nothing: drivers serialise part of the work.
 const MAX_THREADS: usize = 4;
@@ -110,6 +129,7 @@ impl Pipelines {
             layouts: Mutex::default(),
             registry: Mutex::default(),
             changed: Condvar::new(),
+            prover: OnceLock::new(),
             created: AtomicU64::new(0),
             unsaved: AtomicBool::new(false),
         };
@@ -145,19 +165,26 @@ impl Pipelines {
         }
     }
 
-    /// Asks for kernels without waiting; the latest request is served first, in its order.
-    pub(super) fn request(&self, kernels: impl IntoIterator<Item = &'static Kernel>) -> Result<()> {
+    /// Asks for kernels without waiting; the latest request is served first, in its order, and what is asked for in the
+    /// background after all others, first come, first served.
+    pub(super) fn request(&self, kernels: impl IntoIterator<Item = &'static Kernel>, urgency: Urgency) -> Result<()> {
         let mut registry = lock(&self.inner.registry);
-        registry.requests += 1;
+        registry.requests += u64::from(urgency == Urgency::Now);
         // Later requests first; within one, as given: the priority counts down.
         let mut priority = registry.requests << 32;
         let mut waiting = false;
         for kernel in kernels {
-            priority -= 1;
+            match urgency {
+                Urgency::Now => priority -= 1,
+                Urgency::Background => {
+                    registry.behind += 1;
+                    priority = (BACKGROUND - 1).saturating_sub(registry.behind);
+                }
+            }
             let entry = registry.kernels.entry(kernel.label()).or_insert((kernel, State::Queued(0)));
             match &mut entry.1 {
                 State::Queued(p) => {
-                    *p = priority;
+                    *p = priority.max(*p);
                     waiting = true;
                 }
                 // A failure that another attempt may not see again.
@@ -176,18 +203,102 @@ impl Pipelines {
         Ok(())
     }
 
+    /// From now on, kernels that opt in are specialised, and proved there.
+    pub(super) fn specialise_with(&self, prover: Prover) {
+        // Called once, when the device is opened.
+        let _ = self.inner.prover.set(prover);
+    }
+
+    /// Whether kernels are specialised on this device.
+    pub(super) fn specialises(&self) -> bool {
+        self.inner.prover.get().is_some()
+    }
+
+    /// Asks for a specialised kernel at the lowest priority; equal ones are shared. `None` where none are made, or as
+    /// many as a device makes are there.
+    pub(super) fn special(&self, case: &Case) -> Option<Arc<Special>> {
+        self.inner.prover.get()?;
+        let (special, new) = lock(&self.inner.registry).specials.get(case)?;
+        if new {
+            // Its kernel's generic pipeline is what it is proved against.
+            self.request([case.kernel], Urgency::Background).ok()?;
+            self.start().ok()?;
+            self.inner.changed.notify_all();
+        }
+        Some(special)
+    }
+
+    /// The specialised kernel of this case, if somebody asked for it.
+    pub(super) fn known(&self, case: &Case) -> Option<Arc<Special>> {
+        lock(&self.inner.registry).specials.known(case)
+    }
+
+    /// Proves a case with a text that has these values in place of its own.
+    #[cfg(test)]
+    pub(super) fn prove_with(&self, case: &Case, values: &[u32]) -> Result<()> {
+        self.request([case.kernel], Urgency::Now)?;
+        let generic = self.wait(case.kernel)?;
+        let pipeline = self.inner.build(case.kernel, &case.kernel.specialised(values))?;
+        let prover = self.inner.prover.get().ok_or_else(|| Error::Internal("not on this device".into()))?;
+        prover.prove(case, &generic, &pipeline)
+    }
+
+    /// How far the specialised kernels are.
+    pub(super) fn specialised(&self) -> Specialised {
+        lock(&self.inner.registry).specials.report()
+    }
+
+    /// Why the refused ones are.
+    pub(super) fn refused(&self) -> Vec<String> {
+        lock(&self.inner.registry).specials.refused()
+    }
+
+    /// Waits at most so long until each specialised kernel that was asked for is proved or refused; whether it is.
+    pub(super) fn settle(&self, time: Duration) -> bool {
+        let registry = lock(&self.inner.registry);
+        let busy = |registry: &mut Registry| registry.specials.busy() && !registry.closed;
+        let waited = self.inner.changed.wait_timeout_while(registry, time, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
     /// Waits until a kernel is ready.
     pub(super) fn wait(&self, kernel: &Kernel) -> Result<Compiled> {
-        let label = kernel.label();
+        loop {
+            if let Some(compiled) = self.wait_for(kernel, Duration::from_secs(60))? {
+                return Ok(compiled);
+            }
+            if self.readiness(kernel) == Readiness::Cold {
+                return Err(Error::Internal(format!("kernel {} was not asked for", kernel.label())));
+            }
+        }
+    }
+
+    /// Waits for a kernel at most so long; `None` if it is not ready then, or nobody asked for it.
+    pub(super) fn wait_for(&self, kernel: &Kernel, time: Duration) -> Result<Option<Compiled>> {
+        let until = Instant::now() + time;
         let mut registry = lock(&self.inner.registry);
         loop {
-            match registry.kernels.get(label) {
-                Some((_, State::Ready(compiled))) => return Ok(compiled.clone()),
+            match registry.kernels.get(kernel.label()) {
+                Some((_, State::Ready(compiled))) => return Ok(Some(compiled.clone())),
                 Some((_, State::Failed(error))) => return Err(error.clone()),
                 Some(_) => {}
-                None => return Err(Error::Internal(format!("kernel {label} was not asked for"))),
+                None => return Ok(None),
             }
-            registry = self.inner.changed.wait(registry).unwrap_or_else(PoisonError::into_inner);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            registry = self.inner.changed.wait_timeout(registry, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Takes back what was asked for in the background only and has not begun.
+    pub(super) fn withdraw(&self, kernels: impl IntoIterator<Item = &'static Kernel>) {
+        let mut registry = lock(&self.inner.registry);
+        for kernel in kernels {
+            if let Some((_, State::Queued(..BACKGROUND))) = registry.kernels.get(kernel.label()) {
+                registry.kernels.remove(kernel.label());
+            }
         }
     }
 
@@ -236,26 +347,54 @@ impl Inner {
                     _ => None,
                 })
                 .max_by_key(|(priority, ..)| *priority);
-            let Some((_, kernel, state)) = next else {
-                let busy = registry.kernels.values().any(|(_, state)| matches!(state, State::Compiling));
-                if !busy && self.unsaved.swap(false, Ordering::Relaxed) {
-                    drop(registry);
-                    self.save();
-                    registry = lock(&self.registry);
-                } else {
-                    registry = self.changed.wait(registry).unwrap_or_else(PoisonError::into_inner);
-                }
+            if let Some((_, kernel, state)) = next {
+                *state = State::Compiling;
+                drop(registry);
+                // A waiter must never hang, whatever happens in the driver.
+                let compiled = silently(|| self.compile(kernel)).unwrap_or_else(|m| Err(Error::Internal(m)));
+                registry = lock(&self.registry);
+                let state = compiled.map_or_else(State::Failed, State::Ready);
+                registry.kernels.insert(kernel.label(), (kernel, state));
+                self.changed.notify_all();
                 continue;
-            };
-            *state = State::Compiling;
-            drop(registry);
-            // A waiter must never hang, whatever happens in the driver.
-            let compiled = silently(|| self.compile(kernel)).unwrap_or_else(|m| Err(Error::Internal(m)));
-            registry = lock(&self.registry);
-            let state = compiled.map_or_else(State::Failed, State::Ready);
-            registry.kernels.insert(kernel.label(), (kernel, state));
-            self.changed.notify_all();
+            }
+            let compiling = registry.kernels.values().any(|(_, state)| matches!(state, State::Compiling));
+            // One at a time, and only while nobody waits for a kernel: the other workers stay free for what comes.
+            let special = if compiling { None } else { registry.specials.next() };
+            if let Some(special) = special {
+                let generic = registry.kernels.get(special.case.kernel.label()).map(|(_, state)| state.clone());
+                drop(registry);
+                let made = silently(|| self.specialise(&special, generic)).unwrap_or_else(|m| Err(Error::Internal(m)));
+                registry = lock(&self.registry);
+                registry.specials.finish(&special, made);
+                self.changed.notify_all();
+            } else if !compiling && !registry.specials.busy() && self.unsaved.swap(false, Ordering::Relaxed) {
+                drop(registry);
+                self.save();
+                registry = lock(&self.registry);
+            } else {
+                registry = self.changed.wait(registry).unwrap_or_else(PoisonError::into_inner);
+            }
         }
+    }
+
+    /// Compiles a specialised kernel and proves it.
+    fn specialise(&self, special: &Special, generic: Option<State>) -> Result<wgpu::ComputePipeline> {
+        let lacking = || Error::Internal("nothing to prove a specialised kernel with".into());
+        let (Some(State::Ready(generic)), Some(prover)) = (generic, self.prover.get()) else { return Err(lacking()) };
+        let case = &special.case;
+        let text = case.kernel.specialised(&case.values);
+        let begun = Instant::now();
+        let pipeline = self.build(case.kernel, &text)?;
+        let compiled = begun.elapsed();
+        if let Some(cache) = &self.cache {
+            cache.compiled(Cache::key(&text));
+        }
+        self.unsaved.store(true, Ordering::Relaxed);
+        prover.prove(case, &generic, &pipeline)?;
+        let proved = begun.elapsed() - compiled;
+        log::info!("{} for {:?}: compiled in {compiled:.1?}, proved in {proved:.1?}", case.kernel.label(), case.values);
+        Ok(pipeline)
     }
 
     fn save(&self) {
@@ -304,10 +443,20 @@ impl Inner {
 
     fn compile(&self, kernel: &'static Kernel) -> Result<Compiled> {
         let started = Instant::now();
+        let pipeline = self.build(kernel, kernel.wgsl)?;
+        self.created.fetch_add(1, Ordering::Relaxed);
+        self.unsaved.store(true, Ordering::Relaxed);
+        let cache_hit = self.cache.as_ref().is_some_and(|c| c.compiled(kernel.hash));
+        let bindings = self.layout(kernel)?.bindings.clone();
+        Ok(Compiled { pipeline, bindings, compile: started.elapsed(), cache_hit })
+    }
+
+    /// A pipeline of a kernel's text, or of one in which parameters are constants.
+    fn build(&self, kernel: &'static Kernel, text: &str) -> Result<wgpu::ComputePipeline> {
         let layout = self.layout(kernel)?;
         let label = format!("spikewave.{}", kernel.label());
         let made = self.health.create(&self.device, (&label, 0), || {
-            let source = wgpu::ShaderSource::Wgsl(kernel.wgsl.into());
+            let source = wgpu::ShaderSource::Wgsl(text.into());
             let descriptor = wgpu::ShaderModuleDescriptor { label: Some(&label), source };
             let module = if self.checked {
                 self.device.create_shader_module(descriptor)
@@ -330,15 +479,11 @@ impl Inner {
                 cache: self.cache.as_ref().map(Cache::raw),
             })
         });
-        let pipeline = made.map_err(|e| match e {
+        made.map_err(|e| match e {
             Error::Internal(message) => {
                 Error::Kernel { name: kernel.label().into(), file: kernel.file.into(), line: 1, message }
             }
             other => other,
-        })?;
-        self.created.fetch_add(1, Ordering::Relaxed);
-        self.unsaved.store(true, Ordering::Relaxed);
-        let cache_hit = self.cache.as_ref().is_some_and(|c| c.compiled(kernel));
-        Ok(Compiled { pipeline, bindings: layout.bindings.clone(), compile: started.elapsed(), cache_hit })
+        })
     }
 }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::host::Hosted;
-use super::{PARAMS_BYTES, Piece, Shared, chunks};
+use super::pipelines::Urgency;
+use super::specialise::{Case, Wanted};
+use super::{CHUNK, PARAMS_BYTES, Piece, Shared, chunks};
 use crate::device::io::unused;
 use crate::kernel::{self, AnyTensor, Elem, Kernel, Tensor};
 use crate::recording::{
@@ -14,6 +16,9 @@ use crate::{Error, Result};
 
 /// The grid's limit in one dimension on every backend.
 const MAX_GRID: u64 = 65_535;
+
+/// First contents pass through host-visible memory of so many bytes, or a sixteenth of the plan where that is more.
+const LEAST_CHUNK: u64 = 64 << 10;
 
 /// What a dispatch counts for at least, in elementary operations: thousands of tiny ones take long too.
 pub(super) const MIN_WORK: u64 = SLICE_WORK / 4096;
@@ -133,6 +138,8 @@ pub struct Prepared {
     pub(super) total: u64,
     /// Elementary operations a submission, adapted to its time.
     pub(super) quota: u64,
+    /// What may take the place of its pipelines.
+    pub(super) wanted: Wanted,
 }
 
 fn internal(what: &str) -> Error {
@@ -151,7 +158,11 @@ fn find(plan: &Plan, role: Role) -> Result<usize> {
 struct Binder {
     pipelines: Vec<wgpu::ComputePipeline>,
     kernels: Vec<&'static Kernel>,
-    pipeline_of: HashMap<&'static str, (usize, wgpu::BindGroupLayout)>,
+    /// By kernel and, where the dispatch is worth a specialised one, the values that this would have.
+    pipeline_of: HashMap<(&'static str, Vec<u32>), (usize, wgpu::BindGroupLayout)>,
+    /// What the next dispatches are worth.
+    case: Option<Case>,
+    cases: Vec<(usize, Case)>,
     bind_groups: Vec<wgpu::BindGroup>,
     /// Those with the host's buffers.
     bindings: Vec<Binding>,
@@ -176,14 +187,16 @@ impl Binder {
                 have: u32::MAX.to_string(),
             });
         }
-        let (pipeline, layout) = match self.pipeline_of.get(kernel.label()) {
+        let key = (kernel.label(), self.case.as_ref().map(|case| case.values.clone()).unwrap_or_default());
+        let (pipeline, layout) = match self.pipeline_of.get(&key) {
             Some(known) => known.clone(),
             None => {
                 let compiled = shared.pipelines.wait(kernel)?;
                 self.pipelines.push(compiled.pipeline);
                 self.kernels.push(kernel);
                 let new = (self.pipelines.len() - 1, compiled.bindings);
-                self.pipeline_of.insert(kernel.label(), new.clone());
+                self.cases.extend(self.case.clone().map(|case| (new.0, case)));
+                self.pipeline_of.insert(key, new.clone());
                 new
             }
         };
@@ -251,6 +264,7 @@ fn assemble(
             },
             Command::Dispatch(d) => {
                 let args = d.args.iter().map(|t| Ok(Arg::new(slot(*t)?, bytes(*t)))).collect::<Result<Vec<_>>>()?;
+                binder.case = shared.pipelines.specialises().then(|| Case::of(recording, d)).flatten();
                 for slice in recording.slices(d) {
                     steps.push(binder.dispatch(shared, places, (d.kernel, &d.params), args.clone(), slice)?);
                 }
@@ -264,7 +278,7 @@ fn assemble(
 impl Prepared {
     /// Over the host's buffers that the plan asks for, which have been checked.
     pub(super) fn new(shared: &Arc<Shared>, recording: &Recording, plan: Plan, hosts: Vec<Hosted>) -> Result<Self> {
-        shared.pipelines.request(recording.dispatches().map(|d| d.kernel))?;
+        shared.pipelines.request(recording.dispatches().map(|d| d.kernel), Urgency::Now)?;
         Self::with(shared, recording, plan, hosts, |places, plan, binder| {
             assemble(shared, recording, plan, places, binder)
         })
@@ -298,7 +312,7 @@ impl Prepared {
         steps: impl FnOnce(Places<'_>, &Plan, &mut Binder) -> Result<Vec<Step>>,
     ) -> Result<Self> {
         let canary = &kernel::canary::KERNEL;
-        shared.pipelines.request([canary])?;
+        shared.pipelines.request([canary], Urgency::Now)?;
         let buffers = shared.lease(&plan)?;
         // From here on, dropping it gives the buffers back.
         let mut prepared = Self {
@@ -324,6 +338,7 @@ impl Prepared {
             timestamps: None,
             quota: SLICE_WORK,
             total: recording.total_work(),
+            wanted: Wanted::default(),
             plan,
         };
         let mut binder = Binder::default();
@@ -333,10 +348,11 @@ impl Prepared {
             counts.map(|args| binder.dispatch(shared, prepared.places(), (canary, &[]), args, (0, 1, 0)));
         (prepared.canary, prepared.witness) = (canary?, witness?);
         // Before the steps, so that the error names a buffer that cannot be bound.
-        prepared.probe()?;
+        prepared.probe(|_| true)?;
         prepared.steps = steps(prepared.places(), &prepared.plan, &mut binder)?;
         (prepared.pipelines, prepared.kernels) = (binder.pipelines, binder.kernels);
         (prepared.bind_groups, prepared.bindings) = (binder.bind_groups, binder.bindings);
+        prepared.wanted = Wanted::new(binder.cases);
         if shared.timestamps() && prepared.steps.iter().any(|s| matches!(s, Step::Dispatch { .. })) {
             let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 };
             // Metal has few of them; without one, a run is timed by the wall clock and says so.
@@ -357,9 +373,11 @@ impl Prepared {
             }
         }
         if !self.shared.lent() {
-            return self.shared.write(&self.buffers, &writes);
+            // It comes on top of the plan while it is there, so it is kept small beside it.
+            let most = (self.plan.peak_bytes() / 16).max(LEAST_CHUNK) & !7;
+            return self.shared.write(most.min(CHUNK), &self.buffers, &writes);
         }
-        let chunks = chunks(&writes);
+        let chunks = chunks(CHUNK, &writes);
         let slot = |bytes: &u64| Slot { role: Role::Upload, bytes: *bytes, in_place: true };
         let largest = ("the first contents".to_owned(), chunks.iter().map(|(bytes, _)| bytes).sum());
         let slots = chunks.iter().map(|(bytes, _)| slot(bytes)).collect();

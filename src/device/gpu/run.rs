@@ -233,6 +233,7 @@ impl Prepared {
     }
 
     fn start_at(&mut self, feeds: &[Feed<'_>], watch: &Watch<'_>) -> Result<Pending<'_>> {
+        self.swap();
         self.begin(feeds, watch)?;
         Ok(Pending {
             prepared: self,
@@ -290,7 +291,7 @@ impl Prepared {
     ) -> Result<(wgpu::SubmissionIndex, T)> {
         self.encode_pass(&mut encoder, std::slice::from_ref(&self.canary), None);
         let added = after(self, &mut encoder);
-        let submission = self.shared.submit(encoder)?;
+        let submission = self.shared.submit(encoder).map_err(|e| self.blame(e))?;
         self.carried(First::Written);
         self.submitted = self.submitted.wrapping_add(1);
         Ok((submission, added))

@@ -71,6 +71,15 @@ fn conv1d_long(d: &mut Draft, length: usize, variant: &str) -> Result<()> {
     let x = d.noise("x", channels * length)?;
     let y = d.rec.scratch("y", channels * length)?;
     ops::conv1d(&mut d.rec, &filters, x, y)?;
-    d.cost(4 * (2 * channels * length + weight.len()), 2 * channels * channels * taps * length);
+    let operations = match method {
+        Method::Direct => 2 * channels * channels * taps * length,
+        // Blocks there and back by 2.5·n·log2 n, and a product of each pair of channels in each bin.
+        Method::OverlapSave(points) => {
+            let blocks = length.div_ceil(points - taps + 1);
+            let transform = 5 * points * points.ilog2() as usize / 2;
+            blocks * (2 * channels * transform + 8 * channels * channels * (points / 2 + 1))
+        }
+    };
+    d.cost(4 * (2 * channels * length + weight.len()), operations);
     d.output(y, sums(channels * taps))
 }
