@@ -7,7 +7,7 @@ use crate::{Error, Result};
 /// Rows and columns that a workgroup of `shaders/gemm.wgsl` computes.
 const TILE: [usize; 2] = [64, 128];
 /// The same of `shaders/gemm_wide.wgsl`.
-const WIDE: [usize; 2] = [8, 128];
+const WIDE: [usize; 2] = [16, 128];
 /// Terms of the sum that one dispatch of the shader adds: far below the loop limit, and small enough to cut a dispatch
 /// into slices.
 const MAX_TERMS: usize = 4096;

@@ -530,6 +530,9 @@ fn main() -> Result<()> {
         "adapter": adapter,
         "threads": std::thread::available_parallelism()?.get(),
         "rounds": n,
+        "opt_level": option_env!("CARGO_PROFILE_RELEASE_OPT_LEVEL").unwrap_or("3"),
+        // What else the machine does: its runnable threads, over 1, 5 and 15 minutes.
+        "load": std::fs::read_to_string("/proc/loadavg").ok(),
         "control": control(&device, n)?,
         "call_with_nothing_to_do": overhead(&device, &burn)?,
         "rows": rows,
