@@ -60,6 +60,9 @@ Arrays of OUT.npz (T time bins, P bins inside the track, K discrete states, d di
 With --model nonlocal the posterior is that of the two non-local states, and map_position and mean_position are NaN where
 these hold less than half of the probability.
 
+Memory: a smaller --memory-budget gives the same result in more chunks. Without --output NAME.npy the log likelihood of all
+time bins is held in memory, which no budget can be below; --plan and a refusal name the least that would do.
+
 The constants of the models are those of non_local_detector's repository of April 2026, newer than release 0.6.9.";
 
 #[derive(Debug, Arguments)]

@@ -19,16 +19,29 @@ pub enum Command {
     /// Says what strain files hold: samples, times, quality, gaps.
     Info(InfoArgs),
     /// The power spectral density of a file's noise.
+    ///
+    /// A smaller --memory-budget gives the same result, to the last bit: windows then come in pieces, down to one.
     Psd(super::gw_condition::PsdArgs),
     /// The distance to which each detector sees a binary of neutron stars.
     Range(InfoArgs),
     /// The stretches of good data.
     Segments(SegmentsArgs),
     /// Whitens strain and writes it as NPY.
+    ///
+    /// A smaller --memory-budget gives the same result, to the last bit: a finite response goes over a segment in pieces
+    /// of four to eight times its own length. The official method is one transform over each segment, and takes what
+    /// that takes.
     Whiten(super::gw_condition::WhitenArgs),
     /// Searches the strain of two detectors by matched filter. Without files: the bundled simulated pair.
+    ///
+    /// A smaller --memory-budget gives the same result, to the last bit, and takes longer: fewer templates at once, then
+    /// one step after the other, then one detector after the other, down to about a tenth of what it takes without one
+    /// (--plan says how much).
     Search(SearchArgs),
     /// Searches the strain of two detectors by a spiking detector. Without files: the bundled simulated pair.
+    ///
+    /// A smaller --memory-budget gives the same result, to the last bit, and takes longer: fewer chirps at once, down to
+    /// about a twentieth of what it takes without one (--plan says how much).
     Detect(DetectArgs),
 }
 

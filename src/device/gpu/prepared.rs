@@ -18,7 +18,7 @@ use crate::{Error, Result};
 const MAX_GRID: u64 = 65_535;
 
 /// First contents pass through host-visible memory of so many bytes, or a sixteenth of the plan where that is more.
-const LEAST_CHUNK: u64 = 64 << 10;
+pub(super) const LEAST_CHUNK: u64 = 64 << 10;
 
 /// What a dispatch counts for at least, in elementary operations: thousands of tiny ones take long too.
 pub(super) const MIN_WORK: u64 = SLICE_WORK / 4096;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::prepared::Prepared;
+use super::prepared::{LEAST_CHUNK, Prepared};
 use super::run::Mapping;
 use super::{CHUNK, Shared, Watch};
-use crate::Result;
 use crate::device::Control;
 use crate::device::io::{check_write, kept};
 use crate::kernel::{Elem, Tensor};
 use crate::memory::room;
 use crate::recording::{Plan, Role, STATUS_BYTES, Slot, size_class};
+use crate::{Error, Result};
 
 /// Host-visible memory: the recording's own, or leased until it is dropped.
 pub(super) struct Staging {
@@ -28,16 +28,25 @@ impl Drop for Staging {
 }
 
 impl Prepared {
-    /// Host-visible memory of a role for `bytes`, or of [`CHUNK`] bytes for as many of them as it holds; not during a
-    /// run, which has its inputs or results there.
+    /// Host-visible memory of a role for `bytes`, or smaller, for as many of them as it holds; not during a run, which
+    /// has its inputs or results there. What it takes beside the plan is small beside it, and where the budget has no
+    /// room for that either it is the recording's own, of whatever size.
     pub(super) fn staging(&self, role: Role, bytes: u64) -> Result<Staging> {
-        let bytes = size_class(bytes).min(CHUNK);
-        match self.buffers.iter().find(|(slot, _)| slot.role == role && slot.bytes >= bytes) {
-            Some((slot, buffer)) => {
-                let (buffer, shared) = (buffer.clone(), self.shared.clone());
-                Ok(Staging { buffer, bytes: slot.bytes, lease: Vec::new(), shared })
-            }
-            None => self.leased(role, bytes),
+        let most = (self.plan.peak_bytes() / 16).clamp(LEAST_CHUNK, CHUNK);
+        let bytes = size_class(bytes.min(most));
+        let own = self.buffers.iter().filter(|(slot, _)| slot.role == role).max_by_key(|(slot, _)| slot.bytes);
+        let own = own.map(|(slot, buffer)| Staging {
+            buffer: buffer.clone(),
+            bytes: slot.bytes,
+            lease: Vec::new(),
+            shared: self.shared.clone(),
+        });
+        match own {
+            Some(own) if own.bytes >= bytes => Ok(own),
+            own => match (self.leased(role, bytes), own) {
+                (Err(Error::OverBudget { .. }), Some(own)) => Ok(own),
+                (leased, _) => leased,
+            },
         }
     }
 
@@ -130,8 +139,8 @@ impl Prepared {
 mod tests {
     use super::*;
     use crate::device::{Choice, DeviceOptions, Gpu, gpu};
+    use crate::ops;
     use crate::recording::Recording;
-    use crate::{Error, ops};
 
     /// A device that has carried out another number of submissions than it was given.
     #[test]
