@@ -27,6 +27,11 @@ const SMALL: &str = "(
     control_band: 0.9,
 )";
 
+/// The same without times.
+fn untimed() -> Config {
+    config(&SMALL.replace("threads: 1", "threads: 1, samples: 2"))
+}
+
 fn config(text: &str) -> Config {
     Config::parse(text).unwrap()
 }
@@ -81,7 +86,8 @@ fn mistakes_are_told_with_the_line_and_what_there_is() {
         ("(\n kernels: [(kernel: \"gemm\")],\n sample: 9,\n)", &["line 3", "no field \"sample\"", "samples"]),
         ("(\n kernels: [(kernel: \"gemm\")],\n builds: [Fast],\n)", &["line 3", "\"Fast\"", "Unchecked, Checked"]),
         ("(\n kernels: [(kernel: \"gemm\")],\n samples: -1,\n)", &["line 3", "samples"]),
-        ("(\n kernels: [(kernel: \"gemm\")]", &["line 2", "ends too early"]),
+        ("(\n kernels: [(kernel: \"gemm\")]", &["line 2", "expected comma"]),
+        ("(\n kernels: [(kernel: \"gemm\",", &["line 2", "ends too early"]),
         ("(kernels: [(kernel: \"gemm\")], samples: 0)", &["samples", "at least 1"]),
         ("(kernels: [])", &["kernels", "nothing is selected"]),
         ("(kernels: [(kernel: \"gemm\")], adapters: [])", &["adapters", "at least one"]),
@@ -144,7 +150,7 @@ fn a_sweep_goes_on_where_it_was_left_off() {
         }
     };
     let options = Options { cancel: cancel.clone(), progress: Some(&stop), ..Options::default() };
-    let config = config(SMALL);
+    let config = untimed();
     assert_eq!(sweep::run(&config, path, &options), Err(Error::Cancelled));
     assert!(path.join("report.md").is_file());
     let first = names(path);
@@ -178,12 +184,12 @@ fn a_sweep_goes_on_where_it_was_left_off() {
 #[test]
 fn folders_of_something_else_are_refused() {
     let folder = TempDir::new().unwrap();
-    run(&config(SMALL), folder.path());
+    run(&untimed(), folder.path());
     let before = std::fs::read(folder.path().join("points.jsonl")).unwrap();
     for (from, to, words) in [
-        ("threads: 1", "threads: 1, samples: 10", &["another sweep", "samples: 9 there, 10 here"][..]),
+        ("threads: 1", "threads: 1, samples: 10", &["another sweep", "samples: 2 there, 10 here"][..]),
         ("sizes: [4096])", "sizes: [65536])", &["points: 3 there, 3 here", "\"fill default 65536\" is only here"]),
-        ("threads: 1", "threads: 2", &["threads: 1 there, 2 here"]),
+        ("threads: 1", "threads: 2, samples: 2", &["threads: 1 there, 2 here"]),
     ] {
         let other = config(&SMALL.replacen(from, to, 1));
         let told = sweep::run(&other, folder.path(), &Options::default()).unwrap_err().to_string();
@@ -328,7 +334,7 @@ fn what_became_slower_is_named_and_noise_is_not() {
 fn a_table_of_kernels_and_folders() {
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name);
-    run(&config(SMALL), &at("native"));
+    run(&untimed(), &at("native"));
     std::fs::create_dir(at("static")).unwrap();
     let rows = [
         r#"{"line":"note","what":"other lines do not count"}"#,

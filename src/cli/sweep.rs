@@ -15,8 +15,8 @@ pub struct Args {
     /// What to sweep over: a RON file as those of assets/sweeps.
     #[arg(required = true, value_name = "CONFIG.ron")]
     config: Option<PathBuf>,
-    /// The folder for points.jsonl, report.md and pictures; a sweep that was left off there goes on. [default: the
-    /// configuration's name, in the current folder]
+    /// The folder for points.jsonl, report.md and pictures; a sweep that was left off there goes on. [default:
+    /// sweep-NAME of the configuration's NAME, in the current folder]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Runs on these adapters in place of the configuration's: all, cpu, gpu, or part of a name. May be given again.

@@ -25,8 +25,8 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> std::result::Result<T, S
 /// `line 3, column 7: populations[0].neuron: what is wrong`.
 fn located(error: &SpannedError, place: Option<String>) -> String {
     let at = error.span.end;
-    let place =
-        place.filter(|place| place != ".").map_or(String::new(), |place| format!("{}: ", place.trim_end_matches(".?")));
+    let place = place.filter(|place| place != "." && place != "?");
+    let place = place.map_or(String::new(), |place| format!("{}: ", place.trim_end_matches(".?")));
     format!("line {}, column {}: {place}{}", at.line, at.col, told(&error.code))
 }
 

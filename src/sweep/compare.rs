@@ -1,6 +1,6 @@
 //! What became slower from one sweep to another.
 //!
-//! The rule: a point has changed if its median differs by more than the noise, which is the larger of 5 % and three
+//! The rule: a point has changed if its median differs by more than the noise, which is the larger of 10 % and three
 //! standard deviations of both sweeps together (1.4826 times the median distance from the median, as of normal noise),
 //! and if the middle halves of the samples do not overlap. Points are compared by the time of their kernels if both
 //! sweeps have it by the same clock, else by the wall clock.
@@ -11,8 +11,8 @@ use std::path::Path;
 use super::record::{self, Key, Line, Point, Spread, Status};
 use crate::Result;
 
-/// Smaller changes do not count.
-const LEAST: f64 = 0.05;
+/// Smaller changes do not count: all points together were seen 6 % apart in two sweeps of one program on a busy machine.
+const LEAST: f64 = 0.1;
 /// Standard deviations of noise, and what makes one of a median distance.
 const DEVIATIONS: f64 = 3.0;
 const NORMAL: f64 = 1.4826;
@@ -41,6 +41,8 @@ pub struct Comparison {
     pub slower: Vec<Change>,
     /// Beyond the noise, the best first.
     pub faster: Vec<Change>,
+    /// The median ratio of all points of each device: how much faster or slower all of it was.
+    pub devices: BTreeMap<String, f64>,
     /// Points that are right in only one of them, and which.
     pub broken: Vec<String>,
     /// Points only in the first.
@@ -79,6 +81,7 @@ pub fn compare(before: &Path, after: &Path) -> Result<Comparison> {
     comparison.only_before = missing(&a, &b);
     comparison.only_after = missing(&b, &a);
     let mut changed = BTreeMap::new();
+    let mut ratios: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for (key, p) in &a {
         let Some(q) = b.get(key) else { continue };
         for (what, x, y) in [
@@ -104,12 +107,15 @@ pub fn compare(before: &Path, after: &Path) -> Result<Comparison> {
         }
         let Some((x, y)) = times(p, q) else { continue };
         comparison.compared += 1;
+        ratios.entry(p.adapter.clone()).or_default().push(y.median / x.median);
         if let Some(change) = change(key, &x, &y) {
             if change.ratio > 1.0 { comparison.slower.push(change) } else { comparison.faster.push(change) }
         }
     }
     comparison.slower.sort_by(|x, y| y.ratio.total_cmp(&x.ratio));
     comparison.faster.sort_by(|x, y| x.ratio.total_cmp(&y.ratio));
+    let median = |(device, ratios): (String, Vec<f64>)| Some((device, Spread::of(&ratios)?.median));
+    comparison.devices = ratios.into_iter().filter_map(median).collect();
     comparison.changed = changed.into_iter().map(|(what, how)| format!("{what}: {how}")).collect();
     Ok(comparison)
 }
@@ -167,12 +173,16 @@ impl Comparison {
                 text += &format!("{what}: {line}\n");
             }
         }
+        for (device, ratio) in &self.devices {
+            text += &format!("all points of {device}: {ratio:.2} times in the median\n");
+        }
         text + &format!(
-            "{} points compared: {} slower, {} faster beyond the noise (medians apart by more than 5 % and 3 standard \
+            "{} points compared: {} slower, {} faster beyond the noise (medians apart by more than {:.0} % and 3 standard \
              deviations, quartiles not overlapping)\n",
             self.compared,
             self.slower.len(),
-            self.faster.len()
+            self.faster.len(),
+            100.0 * LEAST
         )
     }
 }

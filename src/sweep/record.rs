@@ -14,6 +14,8 @@ use crate::{Error, Result};
 pub const POINTS: &str = "points.jsonl";
 /// The version of its lines.
 const FORMAT: u32 = 1;
+/// How often, a tenth of a second apart, a folder is asked for that another sweep writes into.
+const LOCK_TRIES: u32 = 30;
 
 /// A line of `points.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -377,8 +379,14 @@ impl Folder {
         }
         let fail = |e: std::io::Error| Error::file(&points, e);
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&points).map_err(fail)?;
-        if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
-            return Err(Error::file(path, "another sweep is writing there; wait for it, or name another folder"));
+        // A sweep that was killed a moment ago may not be gone yet.
+        let mut left = LOCK_TRIES;
+        while let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+            if left == 0 {
+                return Err(Error::file(path, "another sweep is writing there; wait for it, or name another folder"));
+            }
+            left -= 1;
+            std::thread::sleep(std::time::Duration::from_millis(100));
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail)?;
