@@ -211,7 +211,8 @@ fn parameters_that_are_specialised() {
 /// Fields of the parameters that a module reads, by index.
 fn fields_read(module: &naga::Module) -> BTreeSet<u32> {
     use naga::Expression as E;
-    let uniform = |h: naga::Handle<naga::GlobalVariable>| module.global_variables[h].space == naga::AddressSpace::Uniform;
+    let uniform =
+        |h: naga::Handle<naga::GlobalVariable>| module.global_variables[h].space == naga::AddressSpace::Uniform;
     let functions = module.functions.iter().map(|(_, f)| f);
     let all = functions.chain(module.entry_points.iter().map(|entry| &entry.function));
     let mut found = BTreeSet::new();
