@@ -14,7 +14,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::cases::{self, Agreement, Case};
+use super::cases::{self, Agreement, Case, Problem};
 use crate::device::{Control, Device, DeviceOptions};
 use crate::kernel::{Access, Dispatch, Kernel};
 use crate::recording::{Capabilities, Command, Recording};
@@ -147,16 +147,15 @@ fn steps(recording: &Recording) -> Vec<Step> {
     steps
 }
 
-/// One variant of a case at its smallest size, made for the portable floor; its results are the native path's.
+/// One variant of a case at its smallest size; its results are the native path's.
 fn problem(
-    case: &'static Case,
-    variant: &'static str,
+    (case, variant): (&'static Case, &'static str),
+    portable: &Problem,
     native: &Device,
     data: &mut Data<impl Write>,
     failed: impl Fn(std::io::Error) -> Error + Copy,
-) -> Result<(ProblemData, Vec<&'static Kernel>)> {
+) -> Result<ProblemData> {
     let size = case.sizes[0];
-    let portable = case.problem(&Capabilities::default(), size, variant)?;
     let reference = case.problem(native.capabilities(), size, variant)?;
     let outputs = native.prepare(&reference.recording)?.run(&reference.feeds(), &Control::default())?;
 
@@ -177,8 +176,23 @@ fn problem(
         let at = data.append(expected).map_err(failed)?;
         results.push(ResultData { tensor: tensor.at(), bytes: expected.len() as u64, at, within });
     }
-    let kernels = portable.kernels();
-    Ok((ProblemData { case: case.name, variant, size, tensors, steps: steps(recording), results }, kernels))
+    Ok(ProblemData { case: case.name, variant, size, tensors, steps: steps(recording), results })
+}
+
+/// The problem for the portable floor, and the one for software drivers where that has kernels of its own.
+fn portable(case: &Case, variant: &str) -> Result<Vec<Problem>> {
+    let floor = case.problem(&Capabilities::default(), case.sizes[0], variant)?;
+    let software = Capabilities { software: true, ..Capabilities::default() };
+    let other = case.problem(&software, case.sizes[0], variant)?;
+    Ok(if other.kernels() == floor.kernels() { vec![floor] } else { vec![floor, other] })
+}
+
+fn text(kernel: &'static Kernel) -> (&'static str, KernelText) {
+    let binding =
+        |b: &crate::kernel::Binding| BindingData { writes: b.access == Access::ReadWrite, bytes: b.elem_bytes };
+    let bindings = kernel.bindings.iter().map(binding).collect();
+    let hash = format!("{:016x}", kernel.hash);
+    (kernel.label(), KernelText { kernel: kernel.name, hash, wgsl: kernel.wgsl, bindings })
 }
 
 /// Writes every variant of every case at its smallest size into a folder; returns how many problems that are.
@@ -198,17 +212,9 @@ pub fn export(folder: &Path) -> Result<usize> {
     let mut document = Document { kernels: BTreeMap::new(), problems: Vec::new() };
     for case in cases::ALL {
         for variant in case.variants {
-            let (problem, kernels) = problem(case, variant, &native, &mut data, &failed)?;
-            document.problems.push(problem);
-            for kernel in kernels {
-                let binding = |b: &crate::kernel::Binding| BindingData {
-                    writes: b.access == Access::ReadWrite,
-                    bytes: b.elem_bytes,
-                };
-                let bindings = kernel.bindings.iter().map(binding).collect();
-                let hash = format!("{:016x}", kernel.hash);
-                let text = KernelText { kernel: kernel.name, hash, wgsl: kernel.wgsl, bindings };
-                document.kernels.insert(kernel.label(), text);
+            for portable in portable(case, variant)? {
+                document.problems.push(problem((case, variant), &portable, &native, &mut data, &failed)?);
+                document.kernels.extend(portable.kernels().into_iter().map(text));
             }
         }
     }
