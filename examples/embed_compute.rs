@@ -39,7 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Default::default()
     }))?;
 
-    // Lent to spikewave, which keeps its hands off the host's callbacks and submits nothing by itself.
+    // Lent to spikewave, which submits nothing by itself and leaves the host's callbacks alone. So a host that is told
+    // of a loss calls `gpu.notify_device_lost`, and lends its next device by `gpu.rebind`.
     let parts = GpuParts { adapter: Some(adapter), ..GpuParts::new(device.clone(), queue.clone()) };
     let gpu = Gpu::from_wgpu(parts, &DeviceOptions::default())?;
 
@@ -59,10 +60,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let readback = buffer(8, Usage::MAP_READ | Usage::COPY_DST);
     let mut prepared = gpu.prepare_with(&rec, &[x.on(&chirp_buffer), events.on(&events_buffer)])?;
 
-    // The host's pipelines.
+    // The host's own pipelines, made once.
     let source = wgpu::ShaderSource::Wgsl(HOST.into());
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("host"), source });
-    let host_pass = |encoder: &mut wgpu::CommandEncoder, entry, buffers: &[(u32, &wgpu::Buffer)], groups: usize| {
+    let made = |entry, buffers: &[(u32, &wgpu::Buffer)]| {
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(entry),
             layout: None,
@@ -75,19 +76,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let entries: Vec<_> = bound.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         let layout = &pipeline.get_bind_group_layout(0);
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
+        (pipeline, group)
+    };
+    let before = made("before", &[(0, &chirp_buffer)]);
+    let after = made("after", &[(1, &events_buffer), (2, &counts)]);
+    let host_pass = |encoder: &mut wgpu::CommandEncoder, (pipeline, group): &(_, wgpu::BindGroup), groups: usize| {
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&pipeline);
-        pass.set_bind_group(0, &group, &[]);
+        pass.set_pipeline(pipeline);
+        pass.set_bind_group(0, group, &[]);
         pass.dispatch_workgroups(groups as u32, 1, 1);
     };
 
     // One encoder, one submission; a live host does this every frame.
     let mut encoder = device.create_command_encoder(&Default::default());
-    host_pass(&mut encoder, "before", &[(0, &chirp_buffer)], N / 64);
+    host_pass(&mut encoder, &before, N / 64);
     prepared.encode(&mut encoder, &[])?;
-    host_pass(&mut encoder, "after", &[(1, &events_buffer), (2, &counts)], 2 * words / 64);
+    host_pass(&mut encoder, &after, 2 * words / 64);
     encoder.copy_buffer_to_buffer(&counts, 0, &readback, 0, 8);
     queue.submit([encoder.finish()]);
+    // Once a frame: what was encoded is on its way. `prepared.check()` would prove, by a submission of its own, that the
+    // driver has carried it out.
     prepared.submitted();
 
     readback.map_async(wgpu::MapMode::Read, .., |mapped| mapped.expect("the device is there"));

@@ -63,7 +63,7 @@ pub enum Error {
     /// The plan does not fit the memory budget. Nothing was allocated.
     #[error("over the memory budget: {} needed, {} of {} in use; the largest tensor is \"{tensor}\" with {}{}",
         crate::bytes(*needed), crate::bytes(*in_use), crate::bytes(*limit), crate::bytes(*tensor_bytes),
-        least.map(|l| format!("; the least that would do is {}", crate::bytes(l))).unwrap_or_default())]
+        least.map(|l| format!("; the least that would do is {}", crate::bytes_at_least(l))).unwrap_or_default())]
     OverBudget {
         /// Bytes that the plan needs.
         needed: u64,

@@ -62,6 +62,16 @@ struct Readme;
 
 /// A byte count for people: `1.5 MiB`.
 pub fn bytes(n: u64) -> String {
+    in_units(n, f64::round)
+}
+
+/// The same, no less than the count: what can be given as a budget.
+pub fn bytes_at_least(n: u64) -> String {
+    in_units(n, f64::ceil)
+}
+
+/// In tenths of the largest unit that is not more.
+fn in_units(n: u64, round: fn(f64) -> f64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = n as f64;
     let mut unit = 0;
@@ -69,5 +79,5 @@ pub fn bytes(n: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 { format!("{n} B") } else { format!("{:.1} {}", round(10.0 * value) / 10.0, UNITS[unit]) }
 }

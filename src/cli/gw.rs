@@ -426,7 +426,7 @@ fn search(args: &SearchArgs) -> Result<()> {
         t.masses[0], t.masses[1], t.spins[0], t.spins[1], t.model, t.source, t.index
     );
     text += &format!(
-        "{cost}; first result after {first_result_ms:.0} ms; {:.0} template-seconds a second\n",
+        "{cost}; first templates searched after {first_result_ms:.0} ms; {:.0} template-seconds a second\n",
         result.template_seconds / result.run_s
     );
     if let Some(path) = &args.plot {

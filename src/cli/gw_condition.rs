@@ -87,8 +87,8 @@ pub struct WhitenArgs {
     band: Option<(f64, f64)>,
     /// The NPY file to write: f32 samples in standard deviations of the noise, one segment after the other.
     /// Next to it, OUT.npy.json says where each segment begins, in the array and in GPS time.
-    #[arg(long, value_name = "OUT.npy")]
-    output: PathBuf,
+    #[arg(long, value_name = "OUT.npy", required_unless_present = "plan")]
+    output: Option<PathBuf>,
     /// Says what it would take of the device's memory, and does nothing.
     #[arg(long)]
     plan: bool,
@@ -194,7 +194,7 @@ pub fn psd(args: &PsdArgs) -> Result<()> {
 
 pub fn whiten(args: &WhitenArgs) -> Result<()> {
     let control = Control { cancel: interrupt(), ..Control::default() };
-    writable(&args.output)?;
+    args.output.as_deref().map_or(Ok(()), writable)?;
     let strain = Strain::read(&args.file)?;
     let segments = strain.segments(args.flag.as_deref())?;
     let rate = strain.sample_rate_hz;
@@ -214,10 +214,12 @@ pub fn whiten(args: &WhitenArgs) -> Result<()> {
         welch.length,
         method,
     )?);
-    if args.plan {
+    // Without --plan there is one.
+    let Some(output) = args.output.as_ref().filter(|_| !args.plan) else {
         let text = format!("{how} method, {}\n", plural(segments.len(), "segment"));
         return memory::say_plan(&device, &memory, args.json, json!({"segments": segments.len()}), &text);
-    }
+    };
+    memory.check(&device)?;
     let mut parts = survive(&mut device, |device| {
         let psd = condition::psd(device, &strain, &segments, &welch, &control)?;
         condition::whiten(device, &strain, &segments, &psd, method, &control)
@@ -266,17 +268,17 @@ pub fn whiten(args: &WhitenArgs) -> Result<()> {
         "sample_rate_hz": rate,
         "method": how,
         "band_hz": args.band.map(|(low, high)| [low, high]),
-        "output": args.output.display().to_string(),
+        "output": output.display().to_string(),
         "std": std,
         "segments": list,
         "check": check,
         "memory": memory::taken(&device, memory.planned_bytes, device.stats().memory.peak_bytes),
     });
-    let mut sidecar = args.output.clone().into_os_string();
+    let mut sidecar = output.clone().into_os_string();
     sidecar.push(".json");
     let sidecar = PathBuf::from(sidecar);
     write_atomically(&sidecar, |file| serde_json::to_writer_pretty(file, &document))?;
-    npy::write(&args.output, &[all.len()], &all).inspect_err(|_| _ = std::fs::remove_file(&sidecar))?;
+    npy::write(output, &[all.len()], &all).inspect_err(|_| _ = std::fs::remove_file(&sidecar))?;
     if args.json {
         return print_json(&document);
     }
@@ -297,6 +299,6 @@ pub fn whiten(args: &WhitenArgs) -> Result<()> {
         let worst = check["largest_difference"].as_f64().unwrap_or(f64::NAN);
         text += &format!("checked against f64: {worst:.1e} apart at most between 20 and 1800 Hz\n");
     }
-    text += &format!("written to {}, described by {}\n", args.output.display(), sidecar.display());
+    text += &format!("written to {}, described by {}\n", output.display(), sidecar.display());
     print(&text)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use spikewave::device::MemoryPlan;
-use spikewave::{Device, Result, bytes};
+use spikewave::{Device, Result, bytes, bytes_at_least};
 
 use super::{print, print_json};
 
@@ -23,13 +23,15 @@ pub fn parts(parts: &[(String, u64)]) -> String {
 }
 
 /// `--plan`: says what the job would take. `job` are further members of the document, `text` the lines before memory's.
+/// Where that is too much it is refused, as the job would be.
 pub fn say_plan(device: &Device, memory: &MemoryPlan, json: bool, job: Value, text: &str) -> Result<()> {
     if json {
         let mut document = json!({"device": device.name(), "reason": device.reason(), "memory": memory});
         if let (Value::Object(to), Value::Object(from)) = (&mut document, job) {
             to.extend(from);
         }
-        return print_json(&document);
+        print_json(&document)?;
+        return memory.check(device);
     }
     let MemoryPlan { planned_bytes, least_bytes, budget_bytes, .. } = memory;
     let fits = if planned_bytes > budget_bytes { ", which is too little" } else { "" };
@@ -37,7 +39,8 @@ pub fn say_plan(device: &Device, memory: &MemoryPlan, json: bool, job: Value, te
         "{text}memory: {} of {}{fits}; the least that would do is {}\n{}",
         bytes(*planned_bytes),
         bytes(*budget_bytes),
-        bytes(*least_bytes),
+        bytes_at_least(*least_bytes),
         parts(&memory.parts)
-    ))
+    ))?;
+    memory.check(device)
 }

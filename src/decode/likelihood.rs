@@ -335,14 +335,14 @@ impl Likelihood {
             .map(|((x, e), s)| scaled(x.features().iter().map(|v| f64::from(*v)), &s.centre, e.waveform_std()))
             .collect();
 
-        let (grid, chosen_bytes) = match options.method {
-            Method::Exact => (None, 0),
-            Method::Gridded { tolerance } => choose_grid(device, &content, &placed, &marks, tolerance)?,
-        };
         // What is there beside chunks, all from the same budget where there is no other memory.
         let tables =
             marks.iter().map(|m| m.len() * 4).sum::<usize>() + size_of_val(&placed[..]) + size_of_val(&offsets[..]);
         let beside = Beside::new(device, tables as u64 + options.reserved_bytes);
+        let (grid, chosen_bytes) = match options.method {
+            Method::Exact => (None, 0),
+            Method::Gridded { tolerance } => choose_grid(device, &content, &placed, &marks, (tolerance, beside))?,
+        };
         let spec = grid.map(|g| GridSpec { order: g.order, per_sigma: g.nodes_per_std });
         let (recording, kde, chunk, least_bytes) =
             fit_to_budget(device, &content, &offsets, (options.chunk_bins, spec), beside)?;
@@ -372,7 +372,7 @@ impl Likelihood {
                 host_bytes: host,
                 output_bytes: n_time as u64 * n_bins as u64 * 4,
                 counted_bytes: beside.with(&recording),
-                least_bytes,
+                least_bytes: least_bytes.max(chosen_bytes + beside.bytes),
                 budget_bytes: device.capabilities().budget_bytes,
             },
             device: device.clone(),
@@ -618,9 +618,11 @@ fn choose_grid(
     content: &Content,
     placed: &[Placed],
     marks: &[Vec<f32>],
-    tolerance: f64,
+    (tolerance, beside): (f64, Beside),
 ) -> Result<(Option<GridReport>, u64)> {
     let samples = samples(placed, marks.len());
+    let specs = GridSpec::for_tolerance(tolerance, content.position_dims)?;
+    let Some(first) = specs.first().copied() else { return Ok((None, 0)) };
     let mut peak = 0;
     // A time bin for each sample, whose log likelihood is then the sample's log intensity.
     let nothing = vec![0.0; content.baseline.len()];
@@ -628,7 +630,15 @@ fn choose_grid(
         let capacity = KdeCapacity { spikes: LEAST_SPIKES, rows: LEAST_SPIKES };
         let (recording, kde) = content.record(device, capacity, spec, &nothing)?;
         peak = recording.plan().peak_bytes().max(peak);
-        let mut prepared = device.prepare(&recording)?;
+        let prepared = device.prepare(&recording);
+        let mut prepared = match prepared {
+            Err(error @ Error::OverBudget { .. }) => {
+                // What does without a grid does not do for the one that comes next.
+                let (gridded, _) = content.record(device, capacity, Some(first), &nothing)?;
+                return Err(error.with_least(beside.with(&recording).max(beside.with(&gridded))));
+            }
+            other => other?,
+        };
         let mut out = Vec::with_capacity(samples.len() * nothing.len());
         for samples in samples.chunks(LEAST_SPIKES) {
             let (of_electrode, order) = gather(samples.iter().copied(), marks, &content.dims);
@@ -643,16 +653,13 @@ fn choose_grid(
         device.trim();
         Ok(out)
     };
-    let specs = GridSpec::for_tolerance(tolerance, content.position_dims)?;
-    if specs.is_empty() {
-        return Ok((None, 0));
-    }
     let exact = intensities(None)?;
     for spec in specs {
         let gridded = match intensities(Some(spec)) {
             Ok(gridded) => gridded,
-            // Too large a grid is no way, but exact is.
-            Err(error @ (Error::OverBudget { .. } | Error::Unsupported { .. } | Error::OutOfMemory { .. })) => {
+            // A grid that the device cannot bind is no way, but exact is. The budget never chooses the method: the
+            // result would depend on it.
+            Err(error @ Error::Unsupported { .. }) => {
                 log::warn!("{} nodes a standard deviation: {error}", spec.per_sigma);
                 break;
             }

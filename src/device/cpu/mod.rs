@@ -110,6 +110,9 @@ struct Shared {
     dispatches: AtomicU64,
 }
 
+/// Threads at most: starting a hundred thousand takes minutes, and no machine has use for them.
+const MAX_THREADS: usize = 1024;
+
 /// The native executor. Clones share memory and threads.
 #[derive(Debug, Clone)]
 pub struct Cpu {
@@ -122,12 +125,12 @@ impl Cpu {
     /// where the system does not say.
     ///
     /// # Errors
-    /// `InvalidArgument` for zero threads; `Internal` if threads cannot be started.
+    /// `InvalidArgument` for no threads or more than 1,024; `Internal` if threads cannot be started.
     pub fn new(options: &DeviceOptions) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = options.threads.unwrap_or(cores);
-        if count == 0 {
-            return Err(Error::invalid("threads", "0; at least one"));
+        if !(1..=MAX_THREADS).contains(&count) {
+            return Err(Error::invalid("threads", format!("{count}; from 1 to {MAX_THREADS}")));
         }
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(count)
