@@ -395,10 +395,10 @@ fn work(device: &Device, jobs: &[Job], seed: u64, until: Instant, tally: &Tally)
         let at = below(jobs.len());
         match below(18) {
             0..8 => {
-                if !kept.contains_key(&at) {
-                    kept.insert(at, Ready::new(device, &jobs[at])?);
-                }
-                let ready = kept.get_mut(&at).expect("it was inserted");
+                let ready = match kept.entry(at) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(Ready::new(device, &jobs[at])?),
+                };
                 for _ in 0..=below(2 * RUNS) {
                     ready.run(&Control::default())?;
                     tally.count("replays");

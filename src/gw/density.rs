@@ -43,8 +43,7 @@ impl Density {
         (welch, rate): (&Welch, f64),
         room: u64,
     ) -> Result<Self> {
-        let mut density =
-            Self { welch: welch.clone(), rate, samples, starts, pieces: None, memory: MemoryPlan::default() };
+        let mut density = Self { welch: *welch, rate, samples, starts, pieces: None, memory: MemoryPlan::default() };
         let all = Pieces { windows: density.starts.len(), bins: welch.length / 2 + 1 };
         let bytes = |rec: Result<Recording>| rec.map(|rec| rec.plan()).map(|p| (p.peak_bytes(), p.largest));
         let transform = |windows: usize| bytes(density.transform(device, windows).map(|(rec, ..)| rec));

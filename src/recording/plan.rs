@@ -310,9 +310,12 @@ pub(super) fn plan(recording: &Recording) -> Plan {
     Plan { slots, hosts, apart, slot_of, uploads, downloads, largest, input_bytes, output_bytes, dispatches }
 }
 
+/// Tensors of the host by index, and pairs of them by their place in that list.
+type Hosts = (Vec<(usize, HostTensor)>, Vec<(usize, usize)>);
+
 /// The host's tensors that commands use, by tensor index, and the pairs of them that cannot share a buffer: backends
 /// look at whole buffers, and allow in one dispatch either reads or writes of one, and no copy within one.
-fn hosts(recording: &Recording, span: &[Option<(usize, usize)>]) -> (Vec<(usize, HostTensor)>, Vec<(usize, usize)>) {
+fn hosts(recording: &Recording, span: &[Option<(usize, usize)>]) -> Hosts {
     let used = |(i, info): &(usize, &TensorInfo)| info.content == Content::Host && span[*i].is_some();
     let host = |(i, info): (usize, &TensorInfo)| {
         (i, HostTensor { name: info.name.clone(), bytes: info.bytes, ..HostTensor::default() })

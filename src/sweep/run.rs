@@ -18,18 +18,25 @@ const CONTROL: (&str, usize) = ("unary", 1 << 20);
 /// Samples of each of the two.
 const CONTROL_SAMPLES: usize = 31;
 
+/// Is told the points done, all points, and the next one's name.
+pub type OnPoint<'a> = dyn Fn(usize, usize, &str) + Sync + 'a;
+
+/// Changes the references of a job.
+#[doc(hidden)]
+pub type Alter<'a> = dyn Fn(&Job, &mut Vec<Vec<u8>>) + Sync + 'a;
+
 /// What a sweep's caller decides.
 #[derive(Default)]
 pub struct Options<'a> {
     /// Stops the sweep; the folder stays usable.
     pub cancel: CancelToken,
     /// Called with the points done, all points, and the next one's name.
-    pub progress: Option<&'a (dyn Fn(usize, usize, &str) + Sync)>,
+    pub progress: Option<&'a OnPoint<'a>>,
     /// Called with what somebody should know at once.
     pub notice: Option<&'a (dyn Fn(&str) + Sync)>,
     /// Changes the references before results are compared with them: a test's way to a wrong result.
     #[doc(hidden)]
-    pub alter: Option<&'a (dyn Fn(&Job, &mut Vec<Vec<u8>>) + Sync)>,
+    pub alter: Option<&'a Alter<'a>>,
 }
 
 impl std::fmt::Debug for Options<'_> {

@@ -89,11 +89,14 @@ pub(super) struct Binding {
     pub(super) params_at: u64,
 }
 
+/// A leased upload buffer, and where the pieces in it go.
+type Waiting = ((Slot, wgpu::Buffer), Vec<Piece<u64>>);
+
 /// Where the first contents of constants, states, parameters and status are.
 #[derive(Debug)]
 pub(super) enum First {
     /// In upload memory, until an encoder carries them.
-    Waiting(Vec<((Slot, wgpu::Buffer), Vec<Piece<u64>>)>),
+    Waiting(Vec<Waiting>),
     /// In an encoder of the host, which may not have submitted it yet.
     Encoded,
     /// In their places, or in a submission before any other.
