@@ -322,11 +322,14 @@ fn plans_say_what_a_job_takes_and_the_job_then_takes_it() {
         assert!((number(&done["memory"]["peak_bytes"]) / planned - 1.0).abs() <= 0.1, "{done}");
         std::fs::remove_dir_all(folder.path()).unwrap();
         std::fs::create_dir(folder.path()).unwrap();
-        // A plan is made for any budget, and says that it is too small.
-        let small = with(&["--plan", "--memory-budget", "1MiB"]).done();
+        // A plan is made for any budget, and one that is too small is an error beside it.
+        let small = with(&["--plan", "--memory-budget", "1MiB"]);
         if least > f64::from(1 << 20) {
             assert!(small.stdout.contains("which is too little"), "{}", small.stdout);
+            assert!(small.code == Some(5) && small.stderr.contains("the least that would do is"), "{}", small.stderr);
             with(&["--memory-budget", "1MiB"]).refused(5, &["the least that would do is"]);
+        } else {
+            small.done();
         }
     }
 }
