@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use num_complex::Complex32;
 use spikewave::device::gpu::{AdapterReport, GpuParts};
 use spikewave::device::{Choice, Control, Device, DeviceOptions, Gpu, Prepared, Readiness, Specialised, WarmupState};
-use spikewave::kernel::{self, Tensor};
+use spikewave::kernel::{self, Kernel, Tensor};
 use spikewave::ops::{self, Conv1d, Filters, Gemm, Method, Padding, Reduction};
 use spikewave::recording::Recording;
 use spikewave::{Error, Result, wgpu};
@@ -29,9 +29,10 @@ fn job(device: &Device, name: &str, record: impl FnOnce(&mut Recording) -> Resul
 fn conv(
     device: &Device,
     (batch, length, c_in, c_out, taps): (usize, usize, usize, usize, usize),
+    dilation: usize,
     method: Method,
 ) -> Job {
-    let conv = Conv1d { padding: Padding::Same, ..Conv1d::new(batch, length, c_in, c_out, taps) };
+    let conv = Conv1d { padding: Padding::Same, dilation, ..Conv1d::new(batch, length, c_in, c_out, taps) };
     let mut random = common::SplitMix(7);
     let weight = random.values(c_out * c_in * taps, 0.1);
     let x = random.values(batch * c_in * length, 1.0);
@@ -84,14 +85,14 @@ fn bits(job: &Job, prepared: &mut Prepared) -> (Vec<u32>, Duration) {
     (words, out.timing().device.unwrap_or(out.timing().wall))
 }
 
-/// One of each kernel that opts in.
+/// One of each kernel that opts in, of such shapes that software drivers take it too and not a kernel of their own.
 fn jobs(device: &Device) -> Vec<Job> {
     vec![
-        conv(device, (1, 2048, 16, 64, 5), Method::Direct),
-        conv(device, (2, 8192, 8, 16, 256), Method::OverlapSave(2048)),
-        gemm(device, 192, false),
+        conv(device, (1, 2048, 16, 64, 5), 2, Method::Direct),
+        conv(device, (2, 8192, 8, 16, 256), 1, Method::OverlapSave(2048)),
+        gemm(device, 191, false),
         gemm(device, 192, true),
-        sum(device, 5_000_000),
+        sum(device, 5_000_001),
         fft(device, 200, 1000),
         fft(device, 2, 131_072),
     ]
@@ -100,6 +101,16 @@ fn jobs(device: &Device) -> Vec<Job> {
 fn open(adapter: &AdapterReport, options: DeviceOptions) -> Device {
     let options = DeviceOptions { choice: Choice::Named(adapter.choose_by()), ..options };
     Device::open(&DeviceOptions { cache_dir: options.cache_dir.clone().or(common::cache_dir()), ..options }).unwrap()
+}
+
+/// How many are proved of those that are made. A compiler may round otherwise when it knows a constant, which is what
+/// proofs are for; none of the software drivers' does.
+fn proved(gpu: &Gpu, software: bool) -> usize {
+    let found = gpu.stats().specialised;
+    let refused = gpu.refused();
+    assert_eq!(found.refused, refused.len());
+    assert!(refused.iter().all(|why| why.contains("differ") && !software), "{refused:?}");
+    found.proved
 }
 
 #[test]
@@ -117,7 +128,9 @@ fn specialised_kernels_take_over_between_runs_and_change_no_bit() {
             device.settle();
             let asked = device.stats().specialised;
             let Device::Gpu(gpu) = &device else { panic!("a GPU was named") };
-            assert!(asked.proved > before.specialised.proved, "{}: {asked:?} {:?}", job.name, gpu.refused());
+            proved(gpu, adapter.kind == "software");
+            let made = |s: &Specialised| s.proved + s.refused;
+            assert!(made(&asked) > made(&before.specialised), "{}: {asked:?}", job.name);
             assert_eq!((asked.queued, asked.compiling), (0, 0));
             assert_eq!(asked.swapped, before.specialised.swapped, "only between runs");
             assert_eq!(bits(job, &mut prepared).0, first, "{}: specialised", job.name);
@@ -138,7 +151,7 @@ fn specialised_kernels_take_over_between_runs_and_change_no_bit() {
             generic.settle();
         }
         eprintln!("{}: {:?}", adapter.name, device.stats().specialised);
-        assert_eq!(device.stats().specialised.refused, 0);
+        assert!(device.stats().specialised.proved > 0);
         assert_eq!(plain.stats().specialised, Specialised::default());
     }
 }
@@ -147,7 +160,7 @@ fn specialised_kernels_take_over_between_runs_and_change_no_bit() {
 fn a_budget_without_room_for_a_proof_keeps_the_generic_kernel_and_refuses_no_job() {
     for adapter in common::adapters() {
         let roomy = open(&adapter, DeviceOptions::default());
-        let job = conv(&roomy, (1, 2048, 16, 64, 5), Method::Direct);
+        let job = conv(&roomy, (1, 2048, 16, 64, 5), 2, Method::Direct);
         let budget = Some(job.recording.plan().peak_bytes());
         let device = open(&adapter, DeviceOptions { memory_budget: budget, ..DeviceOptions::default() });
         let expected = bits(&job, &mut roomy.prepare(&job.recording).unwrap()).0;
@@ -180,7 +193,7 @@ fn a_lent_device_specialises_only_if_the_host_asks() {
             let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
             let options = DeviceOptions { specialise, cache_dir: common::cache_dir(), ..DeviceOptions::default() };
             let device = Device::from_wgpu(GpuParts::new(device, queue), &options).unwrap();
-            let job = gemm(&device, 192, false);
+            let job = gemm(&device, 192, true);
             let mut prepared = device.prepare(&job.recording).unwrap();
             let first = bits(&job, &mut prepared).0;
             for _ in 0..2 {
@@ -188,13 +201,24 @@ fn a_lent_device_specialises_only_if_the_host_asks() {
                 prepared.settle();
             }
             let submissions = device.stats().submissions;
-            let warmup = device.warmup_in_background(vec![gemm(&device, 192, false).recording]).unwrap();
-            assert_eq!(warmup.wait(Duration::from_secs(120)).state, WarmupState::Done);
-            assert_eq!(device.stats().submissions, submissions, "the background submits nothing");
+            // Which compiles all kernels.
+            if specialise != Some(false) {
+                let warmup = device.warmup_in_background(vec![gemm(&device, 192, true).recording]).unwrap();
+                assert_eq!(warmup.wait(Duration::from_secs(120)).state, WarmupState::Done);
+                assert_eq!(device.stats().submissions, submissions, "the background submits nothing");
+            }
+            let Device::Gpu(gpu) = &device else { panic!("a GPU was lent") };
+            let proved = proved(gpu, gpu.adapter().kind == "software");
             let found = device.stats().specialised;
-            assert_eq!((found.proved, found.swapped, found.refused), (made, made, 0), "{specialise:?}");
+            assert_eq!((proved + found.refused, found.swapped), (made, proved), "{specialise:?}");
         }
     }
+}
+
+/// Kernels that a warmup of this device compiles.
+fn kernels(gpu: &Gpu) -> Vec<&'static Kernel> {
+    let software = gpu.adapter().kind == "software";
+    kernel::ALL.iter().copied().filter(|k| k.is_for(software)).collect()
 }
 
 /// Kernels that are ready.
@@ -219,38 +243,40 @@ fn what_somebody_waits_for_overtakes_the_background_warmup() {
         ops::fill(&mut warm, y, 2.5).unwrap();
         warm.download(y).unwrap();
         drop(device.prepare(&warm).unwrap());
+        let first = device.stats().pipelines_created;
+        let all = kernels(gpu);
         // The background compiles it last.
-        let last = *kernel::ALL.iter().filter(|k| k.stage == 4).next_back().unwrap();
+        let last = *all.iter().filter(|k| k.stage == 4).next_back().unwrap();
 
         let warmup = device.warmup_in_background(Vec::new()).unwrap();
-        while ready(gpu) < 8 {
-            std::thread::yield_now();
-        }
-        let before = ready(gpu);
-        assert_ne!(gpu.readiness(last), Readiness::Ready, "the background is far from its end");
         device.prepare(&warm).unwrap().run(&[], &Control::default()).unwrap();
         let between = ready(gpu);
-        assert!(between < kernel::ALL.len(), "a job that needs ready kernels does not wait for the others");
         gpu.request(&[last]).unwrap();
-        let at = ready(gpu);
-        while gpu.readiness(last) != Readiness::Ready {
-            std::thread::yield_now();
-        }
-        let after = ready(gpu);
-        eprintln!("{}: {before}, {between} after a ready job, {at} to {after} for a cold kernel", adapter.name);
-        // The one under way, the one asked for, and one that may be ready before this thread looks.
-        assert!(after - at <= 3, "{at} to {after}");
+        // It may count too much if this thread was held up, and never too little.
+        let asked = device.stats().pipelines_created;
         let status = warmup.wait(Duration::from_secs(120));
         assert_eq!(status.state, WarmupState::Done);
-        assert_eq!((status.done, status.total, status.eta), (kernel::ALL.len(), kernel::ALL.len(), None));
-        assert_eq!(ready(gpu), kernel::ALL.len());
+        assert_eq!((status.done, status.total, status.eta), (all.len(), all.len(), None));
+        assert_eq!(ready(gpu), all.len());
+        let report = device.warmup(&[], &|_| ()).unwrap();
+        let compiled: Vec<_> = report.stages.iter().flat_map(|stage| &stage.kernels).collect();
+        assert_eq!(compiled.len(), all.len());
+        let at = compiled.iter().find(|k| k.label == last.label()).unwrap().compiled_before;
+        eprintln!("{}: {between} ready after a ready job; asked for after {asked}, compiled after {at}", adapter.name);
+        assert!(at <= asked + 1, "only the one under way comes before it: {at}, {asked}");
+        // All others in the order of their stages.
+        let mut order: Vec<_> =
+            report.stages.iter().enumerate().flat_map(|(i, s)| s.kernels.iter().map(move |k| (i, k))).collect();
+        order.retain(|(_, k)| k.compiled_before >= first && k.label != last.label());
+        order.sort_by_key(|(_, k)| k.compiled_before);
+        assert!(order.is_sorted_by_key(|(stage, _)| *stage));
     }
 }
 
 #[test]
 fn the_background_warmup_ends_with_the_applications_specialised_kernels() {
     for device in common::open_all(&DeviceOptions::default()) {
-        let (job, same) = (gemm(&device, 192, false), gemm(&device, 192, false));
+        let (job, same) = (gemm(&device, 192, true), gemm(&device, 192, true));
         let warmup = device.warmup_in_background(vec![same.recording]).unwrap();
         let mut seen = vec![warmup.status()];
         while seen.last().unwrap().state == WarmupState::Running {
@@ -263,13 +289,16 @@ fn the_background_warmup_ends_with_the_applications_specialised_kernels() {
             assert_eq!(last.total, 0, "there is nothing to warm");
             continue;
         }
-        assert_eq!((last.stage, last.done, last.total), ("application", kernel::ALL.len() + 1, kernel::ALL.len() + 1));
+        let Device::Gpu(gpu) = &device else { panic!("it is one") };
+        let all = kernels(gpu).len() + 1;
+        assert_eq!((last.stage, last.done, last.total), ("application", all, all));
         assert!(seen.iter().any(|s| s.state == WarmupState::Running && s.eta.is_some()), "it says how long");
-        assert_eq!((last.specialised.proved, last.specialised.swapped), (1, 0));
+        let proved = proved(gpu, gpu.adapter().kind == "software");
+        assert_eq!((proved + last.specialised.refused, last.specialised.swapped), (1, 0));
         let before = device.stats();
         let mut prepared = device.prepare(&job.recording).unwrap();
         bits(&job, &mut prepared);
-        assert_eq!(device.stats().specialised.swapped, 1, "from the first run on");
+        assert_eq!(device.stats().specialised.swapped, proved, "from the first run on");
         assert_eq!(device.stats().pipelines_created, before.pipelines_created);
     }
 }
@@ -285,7 +314,8 @@ fn a_background_warmup_ends_when_it_is_dropped_and_when_the_device_is() {
         let warmup = device.warmup_in_background(Vec::new()).unwrap();
         let begun = Instant::now();
         drop(warmup);
-        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+        // It waits for no more than a tick and what is dispatched just then, not for the compilation of all.
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         let waiting = || kernel::ALL.iter().filter(|k| gpu.readiness(k) == Readiness::Compiling).count();
         while waiting() > 0 {
             std::thread::sleep(Duration::from_millis(5));
@@ -341,10 +371,10 @@ fn gains() {
                 fft(device, 512, 1024),
                 fft(device, 4, 131_072),
                 fft(device, 16, 30_000),
-                conv(device, (1, 16_384, 8, 16, 256), Method::OverlapSave(2048)),
-                conv(device, (1, 2048, 64, 128, 3), Method::Direct),
-                conv(device, (1, 8192, 1, 64, 64), Method::Direct),
-                conv(device, (1, 2048, 128, 256, 3), Method::Direct),
+                conv(device, (1, 16_384, 8, 16, 256), 1, Method::OverlapSave(2048)),
+                conv(device, (1, 2048, 64, 128, 3), 1, Method::Direct),
+                conv(device, (1, 8192, 1, 64, 64), 1, Method::Direct),
+                conv(device, (1, 2048, 128, 256, 3), 1, Method::Direct),
             ]
         };
         eprintln!("{} {}", adapter.name, adapter.driver_info);

@@ -1,11 +1,11 @@
 //! `spikewave warmup`.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde_json::json;
 use spikewave::device::{Device, DeviceOptions, FirstUse, WarmupReport};
 use spikewave::gw::search;
-use spikewave::{Error, Result, kernel};
+use spikewave::{Error, Result};
 
 use super::{DeviceArgs, gw::announce, print, print_json, progress};
 
@@ -74,9 +74,15 @@ pub fn run(args: &Args) -> Result<()> {
     print(&text)
 }
 
-/// Calls it with a folder for compiled kernels that is empty, and gone afterwards.
+/// Calls it with a folder for compiled kernels that is new and this user's alone, and gone afterwards.
 fn empty_folder<T>(args: &Args, call: impl FnOnce(&DeviceOptions) -> Result<T>) -> Result<T> {
-    let folder = std::env::temp_dir().join(format!("spikewave-cold-{}", std::process::id()));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let folder = std::env::temp_dir().join(format!("spikewave-cold-{}-{now}", std::process::id()));
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    // What is there already would not be cold, nor ours to remove.
+    builder.create(&folder).map_err(|e| Error::file(&folder, e))?;
     let options = DeviceOptions { cache_dir: Some(folder.clone()), ..args.device.options()? };
     let result = call(&options);
     match std::fs::remove_dir_all(&folder) {
@@ -91,9 +97,9 @@ fn stages(options: &DeviceOptions) -> Result<WarmupReport> {
     announce(&device);
     let recordings = search::recordings(&device, SAMPLES, RATE_HZ)?;
     let bar = progress();
-    bar.set_length(kernel::ALL.len() as u64);
     let report = device.warmup(&recordings.iter().collect::<Vec<_>>(), &|p| {
         bar.set_message(format!("{}: {}", p.stage, p.kernel));
+        bar.set_length(p.total as u64);
         bar.set_position(p.done as u64);
     })?;
     bar.finish_and_clear();

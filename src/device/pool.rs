@@ -70,8 +70,9 @@ struct Idle<B> {
 struct State<B> {
     idle: HashMap<(Kind, u64), Vec<Idle<B>>>,
     leases: u64,
-    /// Set aside for work that nobody waits for.
+    /// Set aside for work that nobody waits for, and how often.
     aside: u64,
+    asides: u64,
     stats: PoolStats,
 }
 
@@ -104,7 +105,7 @@ const MAX_AGE: u64 = 16;
 impl<B> Pool<B> {
     pub(crate) fn new(budget_bytes: u64) -> Self {
         let stats = PoolStats { budget_bytes, ..PoolStats::default() };
-        let state = State { idle: HashMap::new(), leases: 0, aside: 0, stats };
+        let state = State { idle: HashMap::new(), leases: 0, aside: 0, asides: 0, stats };
         Self { state: Mutex::new(state), returned: Condvar::new() }
     }
 
@@ -185,7 +186,14 @@ impl<B> Pool<B> {
             return None;
         }
         state.aside += bytes;
+        state.asides += 1;
         Some(Aside { pool: self, bytes })
+    }
+
+    /// A number while nothing is set aside; the same one later means that nothing was in between.
+    pub(crate) fn quiet(&self) -> Option<u64> {
+        let state = self.lock();
+        (state.aside == 0).then_some(state.asides)
     }
 
     /// Gives all idle buffers back to the system.
@@ -268,7 +276,9 @@ mod tests {
         let pool = Pool::new(1000);
         let a = pool.lease(&plan(&[600]), make).unwrap();
         assert!(pool.set_aside(401).is_none(), "beyond the budget");
+        let quiet = pool.quiet();
         let aside = pool.set_aside(400).unwrap();
+        assert!(quiet.is_some() && pool.quiet().is_none());
         assert!(pool.set_aside(1).is_none(), "both together");
         let waited = std::thread::scope(|threads| {
             let lease = threads.spawn(|| pool.lease(&plan(&[200]), make).map(|b| pool.release(b)));
@@ -279,6 +289,7 @@ mod tests {
             waited
         });
         assert!(waited, "it was over the budget meanwhile");
+        assert!(pool.quiet().is_some_and(|after| Some(after) != quiet));
         assert_eq!(pool.stats().peak_bytes, 800, "what is set aside is not the pool's");
         assert!(pool.set_aside(201).is_none(), "idle memory counts");
         pool.release(a);

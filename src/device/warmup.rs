@@ -1,9 +1,11 @@
 //! Making a device ready before its first run, stage by stage.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::gpu::Special;
 use super::{Control, Device, Feed, Gpu, Prepared, Specialised};
 use crate::kernel::{self, AnyTensor, Kernel, STAGES};
 use crate::recording::{Command, Recording};
@@ -59,6 +61,8 @@ pub struct WarmupKernel {
     pub compile_ms: f64,
     /// The cache file held it.
     pub cache_hit: bool,
+    /// Kernels that the device had compiled before it.
+    pub compiled_before: u64,
 }
 
 /// The pipeline cache file.
@@ -74,9 +78,16 @@ pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
+/// The kernels that ops may take on this device.
+fn kernels_of(gpu: &Gpu) -> Vec<&'static Kernel> {
+    let software = gpu.capabilities().software;
+    kernel::ALL.iter().copied().filter(|k| k.is_for(software)).collect()
+}
+
 impl Device {
-    /// Compiles every kernel on worker threads, stage by stage, and runs each once before it is needed; then runs the
-    /// application's recordings, twice, with inputs of zeros. Memory that they took is kept for reuse.
+    /// Compiles every kernel that ops may take here, on worker threads, stage by stage, and runs each once before it is
+    /// needed; then runs the application's recordings, twice, with inputs of zeros. Memory that they took is kept for
+    /// reuse.
     ///
     /// # Errors
     /// `Kernel` for the first kernel that a driver refuses; what [`prepare`](Self::prepare) and a run give.
@@ -85,8 +96,12 @@ impl Device {
         recordings: &[&Recording],
         on_progress: &(dyn Fn(&WarmupProgress<'_>) + Sync),
     ) -> Result<WarmupReport> {
-        let of_stage = |stage| kernel::ALL.iter().copied().filter(move |k| k.stage == stage).collect::<Vec<_>>();
-        let (total, mut done) = (kernel::ALL.len(), 0);
+        let all = match self {
+            Self::Cpu(_) => Vec::new(),
+            Self::Gpu(gpu) => kernels_of(gpu),
+        };
+        let of_stage = |stage| all.iter().copied().filter(|k| k.stage == stage).collect::<Vec<_>>();
+        let (total, mut done) = (all.len(), 0);
         let mut stages = Vec::new();
         for (i, name) in STAGES.iter().copied().enumerate() {
             let mut progress = |kernel: &Kernel| {
@@ -149,6 +164,10 @@ impl Device {
         for recording in recordings {
             all.push(self.prepare(recording)?);
             if let Some(prepared) = all.last_mut() {
+                // Else the second run asks for them, and they are compiled beside the runs that are timed.
+                if let Prepared::Gpu(prepared) = prepared {
+                    prepared.keep_generic();
+                }
                 first_run_ms += ms(run_on_zeros(recording, prepared)?);
             }
         }
@@ -161,18 +180,22 @@ impl Device {
         Ok(FirstUse { open_ms, first_result_ms, first_run_ms, generic_ms, full_speed_ms, specialised_ms, specialised })
     }
 
-    /// Compiles every kernel behind all that somebody waits for, stage by stage, and at last the specialised kernels of
-    /// the application's recordings. Returns at once; nothing is run but each kernel over no workgroup, and no budget is
-    /// taken but a few pages, so that no job has to wait for more than the kernel that is being compiled.
+    /// Compiles every kernel that ops may take here behind all that somebody waits for, stage by stage, and at last the
+    /// specialised kernels of the application's recordings. Returns at once; nothing is run but each kernel over no
+    /// workgroup, and no budget is taken but a few pages, so that no job has to wait for more than the kernel that is
+    /// being compiled.
     ///
-    /// It ends when the [`Warmup`] is dropped, when nobody else holds the device any more, or when this is lost; and it
-    /// does not keep the process alive. On a lent device it submits nothing, unless the host has asked for specialised
+    /// It ends when the [`Warmup`] is dropped, which waits for what it is just doing, when nobody else holds the device
+    /// any more, or when this is lost. On a lent device it submits nothing, unless the host has asked for specialised
     /// kernels.
     ///
     /// # Errors
     /// `Internal` if threads cannot be started.
     pub fn warmup_in_background(&self, recordings: Vec<Recording>) -> Result<Warmup> {
-        let total = if matches!(self, Self::Cpu(_)) { 0 } else { kernel::ALL.len() };
+        let total = match self {
+            Self::Cpu(_) => 0,
+            Self::Gpu(gpu) => kernels_of(gpu).len(),
+        };
         let status = WarmupStatus {
             stage: STAGES[0],
             done: 0,
@@ -182,6 +205,7 @@ impl Device {
             state: if total == 0 { WarmupState::Done } else { WarmupState::Running },
         };
         let shared = Arc::new(Watched { status: Mutex::new(status), changed: Condvar::new() });
+        let mut thread = None;
         if let Self::Gpu(gpu) = self {
             let (gpu, watched) = (gpu.weak(), shared.clone());
             let work = move || {
@@ -190,12 +214,10 @@ impl Device {
                     (status.eta, status.state) = (None, state);
                 });
             };
-            std::thread::Builder::new()
-                .name("spikewave-warmup".into())
-                .spawn(work)
-                .map_err(|e| Error::Internal(format!("threads could not be started: {e}")))?;
+            let started = std::thread::Builder::new().name("spikewave-warmup".into()).spawn(work);
+            thread = Some(started.map_err(|e| Error::Internal(format!("threads could not be started: {e}")))?);
         }
-        Ok(Warmup(shared))
+        Ok(Warmup { watched: shared, thread })
     }
 }
 
@@ -287,25 +309,28 @@ impl Watched {
     }
 }
 
-/// A warmup in the background; dropping it cancels it.
+/// A warmup in the background; dropping it cancels it and waits for what it is just doing.
 #[derive(Debug)]
-pub struct Warmup(Arc<Watched>);
+pub struct Warmup {
+    watched: Arc<Watched>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Warmup {
     /// How far it is.
     pub fn status(&self) -> WarmupStatus {
-        self.0.lock().clone()
+        self.watched.lock().clone()
     }
 
     /// Ends it: what is being compiled is finished, what waits is forgotten.
     pub fn cancel(&self) {
-        self.0.update(|status| (status.eta, status.state) = (None, WarmupState::Cancelled));
+        self.watched.update(|status| (status.eta, status.state) = (None, WarmupState::Cancelled));
     }
 
     /// Waits until it has ended, at most so long; how far it is then.
     pub fn wait(&self, time: Duration) -> WarmupStatus {
         let running = |status: &mut WarmupStatus| status.state == WarmupState::Running;
-        let waited = self.0.changed.wait_timeout_while(self.0.lock(), time, running);
+        let waited = self.watched.changed.wait_timeout_while(self.watched.lock(), time, running);
         waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 }
@@ -313,6 +338,11 @@ impl Warmup {
 impl Drop for Warmup {
     fn drop(&mut self) {
         self.cancel();
+        // It may hold the device, which must not be in the driver when the process ends. It looks every tick.
+        if let Some(thread) = self.thread.take() {
+            // Nothing waits for it that its end could tell.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -335,7 +365,8 @@ fn in_background(gpu: &impl Fn() -> Option<Gpu>, recordings: &[Recording], watch
 /// Whether it came to its end.
 fn warm_behind(gpu: &impl Fn() -> Option<Gpu>, recordings: &[Recording], watched: &Watched) -> Result<bool> {
     let started = Instant::now();
-    let mut total = kernel::ALL.len();
+    let Some(all) = gpu().as_ref().map(kernels_of) else { return Ok(false) };
+    let mut total = all.len();
     let tell = |stage: usize, done: usize, total: usize, specialised: Specialised| {
         let eta = (done > 0).then(|| started.elapsed().mul_f64((total - done) as f64 / done as f64));
         watched.update(|status| {
@@ -345,12 +376,12 @@ fn warm_behind(gpu: &impl Fn() -> Option<Gpu>, recordings: &[Recording], watched
     };
     let mut done = 0;
     for stage in 0..STAGES.len() {
-        let kernels: Vec<_> = kernel::ALL.iter().copied().filter(|k| k.stage == stage).collect();
+        let kernels: Vec<_> = all.iter().copied().filter(|k| k.stage == stage).collect();
         for kernel in &kernels {
             loop {
                 let Some(gpu) = gpu().filter(|_| watched.goes_on()) else { return Ok(false) };
                 // Again, should another warmup that ended have taken it back.
-                gpu.request_in_background(&kernels)?;
+                gpu.request_for_warmup(&kernels)?;
                 if gpu.ready_within(kernel, TICK)? {
                     done += 1;
                     tell(stage, done, total, gpu.specialised());
@@ -369,17 +400,17 @@ fn warm_behind(gpu: &impl Fn() -> Option<Gpu>, recordings: &[Recording], watched
         }
     }
     let Some(held) = gpu() else { return Ok(false) };
-    let asked: usize = recordings.iter().map(|recording| held.specialise(recording)).sum();
+    let asked = held.specialise(recordings);
     drop(held);
-    total += asked;
+    total += asked.len();
     loop {
         let Some(gpu) = gpu().filter(|_| watched.goes_on()) else { return Ok(false) };
         gpu.ready_within(&kernel::canary::KERNEL, TICK)?;
-        let settled = gpu.settled(TICK);
-        let specialised = gpu.specialised();
-        let left = if settled { 0 } else { (specialised.queued + specialised.compiling).min(asked) };
-        tell(STAGES.len() - 1, total - left, total, specialised);
-        if settled {
+        gpu.settled(TICK);
+        let waiting = |special: &&Weak<Special>| special.upgrade().is_some_and(|special| !special.is_made());
+        let left = asked.iter().filter(waiting).count();
+        tell(STAGES.len() - 1, total - left, total, gpu.specialised());
+        if left == 0 {
             return Ok(true);
         }
     }

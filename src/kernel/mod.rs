@@ -16,6 +16,9 @@ pub const STAGES: [&str; 6] = ["basic", "dense", "temporal", "convolution", "spi
 /// Storage buffers that a kernel binds at most: the build step refuses more.
 pub(crate) const MAX_BINDINGS: usize = 8;
 
+/// Kernels that ops take on software drivers only.
+const SOFTWARE: [&str; 3] = ["conv1d_wide", "gemm_wide", "reduce_wide"];
+
 /// How a kernel uses a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
@@ -82,6 +85,11 @@ impl Kernel {
     /// `name` or `name.variant`.
     pub fn label(&self) -> &'static str {
         self.label
+    }
+
+    /// Whether ops may take it on such a device: some kernels are for software drivers only.
+    pub fn is_for(&self, software: bool) -> bool {
+        software || !SOFTWARE.contains(&self.name)
     }
 
     /// What the `fields` are in these parameters (without the grid), as words.

@@ -101,6 +101,8 @@ fn software_drivers_have_kernels_of_their_own() {
     assert_eq!(record(true, 8, 1), Ok(([0; 5], [1; 5])));
     assert_eq!(record(false, 8, 1), Ok(([1, 1, 0, 0, 1], [0, 0, 1, 1, 0])));
     assert_eq!(record(true, 7, 1), Ok(([1, 1, 1, 1, 0], [0, 0, 0, 0, 1])));
+    let only: Vec<_> = spikewave::kernel::ALL.iter().filter(|k| !k.is_for(false)).map(|k| k.label()).collect();
+    assert_eq!(only, ["conv1d_wide", "gemm_wide", "reduce_wide"]);
     assert_eq!(record(true, 8, 2), Ok(([0, 0, 0, 0, 1], [1, 1, 1, 1, 0])));
 }
 

@@ -18,7 +18,7 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 pub use adapter::AdapterReport;
@@ -40,6 +40,7 @@ use pipelines::{Pipelines, Urgency};
 use poller::Poller;
 use reopen::Origin;
 use run::Mapping;
+pub(super) use specialise::Special;
 use specialise::{Case, Prover};
 
 /// Bytes of a kernel's parameters at most.
@@ -361,11 +362,23 @@ impl Gpu {
         self.shared.pipelines.request(kernels.iter().copied(), Urgency::Background)
     }
 
-    /// Asks for the specialised kernels of a recording, which take their places in prepared ones once they are proved;
-    /// how many.
-    pub(super) fn specialise(&self, recording: &Recording) -> usize {
-        let cases = recording.dispatches().filter_map(|d| Case::of(recording, d));
-        cases.filter(|case| self.shared.pipelines.special(case).is_some()).count()
+    /// The same for a warmup, which may take it back.
+    pub(super) fn request_for_warmup(&self, kernels: &[&'static Kernel]) -> Result<()> {
+        self.shared.pipelines.request(kernels.iter().copied(), Urgency::Warmup)
+    }
+
+    /// Asks for the specialised kernels of recordings, which take their places in prepared ones once they are proved;
+    /// those of them that are still to be made.
+    pub(super) fn specialise(&self, recordings: &[Recording]) -> Vec<Weak<Special>> {
+        let mut asked: Vec<Weak<Special>> = Vec::new();
+        let cases = recordings.iter().flat_map(|rec| rec.dispatches().filter_map(|d| Case::of(rec, d)));
+        for special in cases.filter_map(|case| self.shared.pipelines.special(&case)) {
+            let new = Arc::downgrade(&special);
+            if !special.is_made() && !asked.iter().any(|known| known.ptr_eq(&new)) {
+                asked.push(new);
+            }
+        }
+        asked
     }
 
     /// How far the specialised kernels are.
@@ -380,12 +393,12 @@ impl Gpu {
 
     /// Waits until every specialised kernel that is asked for is proved or refused: for benchmarks.
     pub fn settle(&self) {
-        while !self.settled(Duration::from_secs(60)) {}
+        self.shared.pipelines.settle();
     }
 
     /// Waits for that at most so long; whether it is so.
     pub(super) fn settled(&self, time: Duration) -> bool {
-        self.shared.pipelines.settle(time)
+        self.shared.pipelines.settled(time)
     }
 
     /// Waits for a kernel at most so long; whether it is ready.
@@ -394,7 +407,7 @@ impl Gpu {
         Ok(self.shared.pipelines.wait_for(kernel, time)?.is_some())
     }
 
-    /// Takes back what was asked for in the background only and has not begun.
+    /// Takes back what only warmups asked for and has not begun.
     pub(super) fn withdraw(&self, kernels: &[&'static Kernel]) {
         self.shared.pipelines.withdraw(kernels.iter().copied());
     }
@@ -414,7 +427,7 @@ impl Gpu {
     pub(super) fn await_kernel(&self, kernel: &'static Kernel) -> Result<WarmupKernel> {
         let compiled = self.shared.pipelines.wait(kernel)?;
         let (compile_ms, cache_hit) = (super::warmup::ms(compiled.compile), compiled.cache_hit);
-        Ok(WarmupKernel { label: kernel.label().into(), compile_ms, cache_hit })
+        Ok(WarmupKernel { label: kernel.label().into(), compile_ms, cache_hit, compiled_before: compiled.before })
     }
 
     /// The first and second time of dispatching every kernel over no workgroup.
@@ -531,9 +544,14 @@ impl Shared {
     /// What the allocator of a device of our own says now.
     fn allocator(&self) -> Option<AllocatorStats> {
         let own_bytes = self.counters.allocator_own.load(Ordering::Relaxed).checked_sub(1)?;
+        let quiet = self.pool.quiet();
         let allocated_bytes = self.device.generate_allocator_report()?.total_allocated_bytes;
-        let peak_bytes =
-            self.counters.allocator_peak.fetch_max(allocated_bytes, Ordering::Relaxed).max(allocated_bytes);
+        let peak = &self.counters.allocator_peak;
+        // What is set aside for a moment is in no plan.
+        if quiet.is_some() && quiet == self.pool.quiet() {
+            peak.fetch_max(allocated_bytes, Ordering::Relaxed);
+        }
+        let peak_bytes = peak.load(Ordering::Relaxed);
         Some(AllocatorStats { allocated_bytes, peak_bytes, own_bytes })
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::cache::Cache;
 use super::health::{Health, silently};
-use super::specialise::{Case, Prover, Special, Specials};
+use super::specialise::{Case, Proof, Prover, Refused, Special, Specials};
 use crate::device::Specialised;
 use crate::kernel::{Access, Kernel};
 use crate::{Error, Result};
@@ -30,13 +30,15 @@ pub(super) struct Compiled {
     pub(super) compile: Duration,
     /// The cache file held it.
     pub(super) cache_hit: bool,
+    /// Kernels that the device had compiled before it.
+    pub(super) before: u64,
 }
 
 /// How far a kernel is.
 #[derive(Debug, Clone)]
 enum State {
-    /// Waiting, with its priority.
-    Queued(u64),
+    /// Waiting, with its priority; and whether anybody but a warmup asked for it.
+    Queued(u64, bool),
     Compiling,
     Ready(Compiled),
     Failed(Error),
@@ -73,6 +75,8 @@ pub(super) enum Urgency {
     Now,
     /// After all that somebody waits for, in the order of asking.
     Background,
+    /// The same, until the warmup that asked [takes it back](Pipelines::withdraw).
+    Warmup,
 }
 
 #[derive(Debug)]
@@ -159,7 +163,7 @@ impl Pipelines {
     pub(super) fn readiness(&self, kernel: &Kernel) -> Readiness {
         match lock(&self.inner.registry).kernels.get(kernel.label()) {
             None => Readiness::Cold,
-            Some((_, State::Queued(_) | State::Compiling)) => Readiness::Compiling,
+            Some((_, State::Queued(..) | State::Compiling)) => Readiness::Compiling,
             Some((_, State::Ready(_))) => Readiness::Ready,
             Some((_, State::Failed(_))) => Readiness::Failed,
         }
@@ -176,20 +180,21 @@ impl Pipelines {
         for kernel in kernels {
             match urgency {
                 Urgency::Now => priority -= 1,
-                Urgency::Background => {
+                Urgency::Background | Urgency::Warmup => {
                     registry.behind += 1;
                     priority = (BACKGROUND - 1).saturating_sub(registry.behind);
                 }
             }
-            let entry = registry.kernels.entry(kernel.label()).or_insert((kernel, State::Queued(0)));
+            let asked = urgency != Urgency::Warmup;
+            let entry = registry.kernels.entry(kernel.label()).or_insert((kernel, State::Queued(0, false)));
             match &mut entry.1 {
-                State::Queued(p) => {
-                    *p = priority.max(*p);
+                State::Queued(p, kept) => {
+                    (*p, *kept) = (priority.max(*p), *kept || asked);
                     waiting = true;
                 }
                 // A failure that another attempt may not see again.
                 State::Failed(e) if e.is_recoverable() => {
-                    entry.1 = State::Queued(priority);
+                    entry.1 = State::Queued(priority, asked);
                     waiting = true;
                 }
                 _ => {}
@@ -218,13 +223,15 @@ impl Pipelines {
     /// many as a device makes are there.
     pub(super) fn special(&self, case: &Case) -> Option<Arc<Special>> {
         self.inner.prover.get()?;
-        let (special, new) = lock(&self.inner.registry).specials.get(case)?;
-        if new {
-            // Its kernel's generic pipeline is what it is proved against.
-            self.request([case.kernel], Urgency::Background).ok()?;
-            self.start().ok()?;
-            self.inner.changed.notify_all();
+        // Its kernel's generic pipeline is what it is proved against.
+        let started = self.request([case.kernel], Urgency::Background).and_then(|()| self.start());
+        let mut registry = lock(&self.inner.registry);
+        let (special, new) = registry.specials.get(case)?;
+        if let (true, Err(error)) = (new, started) {
+            registry.specials.give_up(&special, Refused::for_now(error.to_string()));
         }
+        drop(registry);
+        self.inner.changed.notify_all();
         Some(special)
     }
 
@@ -235,7 +242,7 @@ impl Pipelines {
 
     /// Proves a case with a text that has these values in place of its own.
     #[cfg(test)]
-    pub(super) fn prove_with(&self, case: &Case, values: &[u32]) -> Result<()> {
+    pub(super) fn prove_with(&self, case: &Case, values: &[u32]) -> Proof<()> {
         self.request([case.kernel], Urgency::Now)?;
         let generic = self.wait(case.kernel)?;
         let pipeline = self.inner.build(case.kernel, &case.kernel.specialised(values))?;
@@ -253,8 +260,13 @@ impl Pipelines {
         lock(&self.inner.registry).specials.refused()
     }
 
-    /// Waits at most so long until each specialised kernel that was asked for is proved or refused; whether it is.
-    pub(super) fn settle(&self, time: Duration) -> bool {
+    /// Waits until each specialised kernel that was asked for is proved or refused.
+    pub(super) fn settle(&self) {
+        while !self.settled(Duration::from_secs(60)) {}
+    }
+
+    /// Waits for that at most so long; whether it is so.
+    pub(super) fn settled(&self, time: Duration) -> bool {
         let registry = lock(&self.inner.registry);
         let busy = |registry: &mut Registry| registry.specials.busy() && !registry.closed;
         let waited = self.inner.changed.wait_timeout_while(registry, time, busy);
@@ -292,11 +304,11 @@ impl Pipelines {
         }
     }
 
-    /// Takes back what was asked for in the background only and has not begun.
+    /// Takes back what only warmups asked for and has not begun.
     pub(super) fn withdraw(&self, kernels: impl IntoIterator<Item = &'static Kernel>) {
         let mut registry = lock(&self.inner.registry);
         for kernel in kernels {
-            if let Some((_, State::Queued(..BACKGROUND))) = registry.kernels.get(kernel.label()) {
+            if let Some((_, State::Queued(_, false))) = registry.kernels.get(kernel.label()) {
                 registry.kernels.remove(kernel.label());
             }
         }
@@ -343,7 +355,7 @@ impl Inner {
                 .kernels
                 .values_mut()
                 .filter_map(|(kernel, state)| match state {
-                    State::Queued(priority) => Some((*priority, *kernel, state)),
+                    State::Queued(priority, _) => Some((*priority, *kernel, state)),
                     _ => None,
                 })
                 .max_by_key(|(priority, ..)| *priority);
@@ -364,7 +376,8 @@ impl Inner {
             if let Some(special) = special {
                 let generic = registry.kernels.get(special.case.kernel.label()).map(|(_, state)| state.clone());
                 drop(registry);
-                let made = silently(|| self.specialise(&special, generic)).unwrap_or_else(|m| Err(Error::Internal(m)));
+                let made = silently(|| self.specialise(&special, generic));
+                let made = made.unwrap_or_else(|message| Err(Error::Internal(message).into()));
                 registry = lock(&self.registry);
                 registry.specials.finish(&special, made);
                 self.changed.notify_all();
@@ -379,9 +392,10 @@ impl Inner {
     }
 
     /// Compiles a specialised kernel and proves it.
-    fn specialise(&self, special: &Special, generic: Option<State>) -> Result<wgpu::ComputePipeline> {
-        let lacking = || Error::Internal("nothing to prove a specialised kernel with".into());
-        let (Some(State::Ready(generic)), Some(prover)) = (generic, self.prover.get()) else { return Err(lacking()) };
+    fn specialise(&self, special: &Special, generic: Option<State>) -> Proof<wgpu::ComputePipeline> {
+        let (Some(State::Ready(generic)), Some(prover)) = (generic, self.prover.get()) else {
+            return Err(Refused::for_now("there is nothing to prove it with"));
+        };
         let case = &special.case;
         let text = case.kernel.specialised(&case.values);
         let begun = Instant::now();
@@ -444,11 +458,11 @@ impl Inner {
     fn compile(&self, kernel: &'static Kernel) -> Result<Compiled> {
         let started = Instant::now();
         let pipeline = self.build(kernel, kernel.wgsl)?;
-        self.created.fetch_add(1, Ordering::Relaxed);
+        let before = self.created.fetch_add(1, Ordering::Relaxed);
         self.unsaved.store(true, Ordering::Relaxed);
         let cache_hit = self.cache.as_ref().is_some_and(|c| c.compiled(kernel.hash));
         let bindings = self.layout(kernel)?.bindings.clone();
-        Ok(Compiled { pipeline, bindings, compile: started.elapsed(), cache_hit })
+        Ok(Compiled { pipeline, bindings, compile: started.elapsed(), cache_hit, before })
     }
 
     /// A pipeline of a kernel's text, or of one in which parameters are constants.

@@ -91,8 +91,11 @@ impl Shared {
         if !state.running {
             let (poller, health) = (self.poller.clone(), self.health.clone());
             let (device, queue) = (self.device.clone(), (*self.queue).clone());
+            // It may still be dropping the device.
+            let before = state.thread.take();
             let work = move || {
                 let _ = silently(move || {
+                    let _ = before.map(JoinHandle::join);
                     poller.work(&device, &queue, &health);
                     drop((device, queue));
                 });

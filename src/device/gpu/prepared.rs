@@ -219,15 +219,14 @@ impl Binder {
     }
 }
 
+/// Bytes of a buffer at a binding.
+pub(super) fn entry(binding: usize, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> wgpu::BindGroupEntry<'_> {
+    let size = wgpu::BufferSize::new(bytes);
+    let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
+    wgpu::BindGroupEntry { binding: binding as u32, resource }
+}
+
 pub(super) fn bind(shared: &Shared, places: Places<'_>, binding: &Binding) -> Result<wgpu::BindGroup> {
-    let entry = |binding: usize, buffer, offset, bytes| wgpu::BindGroupEntry {
-        binding: binding as u32,
-        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-            buffer,
-            offset,
-            size: wgpu::BufferSize::new(bytes),
-        }),
-    };
     let params = places.slots.iter().find(|(slot, _)| slot.role == Role::Params);
     let (_, params) = params.ok_or_else(|| internal("parameters"))?;
     let mut entries = vec![entry(0, params, binding.params_at, PARAMS_BYTES)];

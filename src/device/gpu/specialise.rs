@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::health::{Health, Waited, silently};
 use super::pipelines::Compiled;
-use super::prepared::Prepared;
+use super::prepared::{Prepared, entry};
 use super::run::Mapping;
 use super::{PARAMS_BYTES, WAIT};
 use crate::device::{Pool, Specialised};
@@ -48,8 +48,11 @@ const PROOF_TIME: Duration = Duration::from_secs(5);
 /// Bytes after which seeded data repeat: no length or pitch that a tensor has is a multiple of it.
 const PERIOD: usize = 4 * 262_147;
 
-/// How long one wait for specialised kernels is; then comes the next.
-const SETTLE: Duration = Duration::from_secs(60);
+/// Attempts at a specialised kernel that is refused for reasons that pass.
+const ATTEMPTS: u32 = 3;
+
+/// Between two looks for a mapping that another thread is about to settle.
+const SOON: Duration = Duration::from_millis(1);
 
 /// Bytes that are compared at once.
 const COMPARED: u64 = 4 << 20;
@@ -86,14 +89,50 @@ impl Case {
     }
 }
 
+/// Why a specialised kernel is not used. That is no error: the kernel itself runs in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refused {
+    why: String,
+    /// Another attempt may end otherwise.
+    passing: bool,
+}
+
+impl Refused {
+    pub(super) fn for_now(why: impl Into<String>) -> Self {
+        Self { why: why.into(), passing: true }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        let passing = error.is_recoverable();
+        match error {
+            Error::Internal(why) => Self { why, passing },
+            other => Self { why: other.to_string(), passing },
+        }
+    }
+}
+
+/// A specialised kernel that is proved, or why it is refused.
+pub(super) type Proof<T> = std::result::Result<T, Refused>;
+
 /// A specialised kernel, on its way or made.
 #[derive(Debug)]
-pub(super) struct Special {
+pub(in crate::device) struct Special {
     pub(super) case: Case,
     /// Once it is known: proved, or why it is refused.
-    made: OnceLock<Result<wgpu::ComputePipeline>>,
+    made: OnceLock<Proof<wgpu::ComputePipeline>>,
+    /// How often it has been tried before.
+    tried: u32,
     /// Some recording runs with it.
     swapped: AtomicBool,
+}
+
+impl Special {
+    /// Whether it is proved or refused.
+    pub(in crate::device) fn is_made(&self) -> bool {
+        self.made.get().is_some()
+    }
 }
 
 /// The specialised kernels of a device.
@@ -106,16 +145,19 @@ pub(super) struct Specials {
 }
 
 impl Specials {
-    /// The one for this case, and whether it is new; `None` if there are too many.
+    /// The one for this case, and whether it is new, or to be tried again; `None` if there are too many.
     pub(super) fn get(&mut self, case: &Case) -> Option<(Arc<Special>, bool)> {
         let key = (case.kernel.label(), case.values.clone());
-        if let Some(known) = self.all.get(&key) {
-            return Some((known.clone(), false));
-        }
-        if self.all.len() >= MOST {
-            return None;
-        }
-        let new = Arc::new(Special { case: case.clone(), made: OnceLock::new(), swapped: AtomicBool::new(false) });
+        let tried = match self.all.get(&key) {
+            Some(known) => match known.made.get() {
+                Some(Err(refused)) if refused.passing && known.tried + 1 < ATTEMPTS => known.tried + 1,
+                _ => return Some((known.clone(), false)),
+            },
+            None if self.all.len() >= MOST => return None,
+            None => 0,
+        };
+        let swapped = AtomicBool::new(false);
+        let new = Arc::new(Special { case: case.clone(), made: OnceLock::new(), tried, swapped });
         self.all.insert(key, new.clone());
         self.queue.insert(0, new.clone());
         Some((new, true))
@@ -135,10 +177,19 @@ impl Specials {
         next
     }
 
-    pub(super) fn finish(&mut self, special: &Special, made: Result<wgpu::ComputePipeline>) {
+    pub(super) fn finish(&mut self, special: &Special, made: Proof<wgpu::ComputePipeline>) {
         self.compiling = false;
         // Made once, for it leaves the queue once.
         let _ = special.made.set(made);
+    }
+
+    /// Refuses one that nobody can make.
+    pub(super) fn give_up(&mut self, special: &Arc<Special>, why: Refused) {
+        let waiting = self.queue.len();
+        self.queue.retain(|queued| !Arc::ptr_eq(queued, special));
+        if self.queue.len() < waiting {
+            let _ = special.made.set(Err(why));
+        }
     }
 
     /// Whether any is still to be made.
@@ -149,7 +200,7 @@ impl Specials {
     /// The kernels and values that are refused, with the cause.
     pub(super) fn refused(&self) -> Vec<String> {
         let all = self.all.iter().filter_map(|((label, values), special)| match special.made.get() {
-            Some(Err(error)) => Some(format!("{label} for {values:?}: {error}")),
+            Some(Err(refused)) => Some(format!("{label} for {values:?}: {}", refused.why)),
             _ => None,
         });
         all.collect()
@@ -197,8 +248,8 @@ fn seeded() -> Vec<u8> {
     (0..PERIOD / 4).flat_map(|_| word().to_le_bytes()).collect()
 }
 
-fn refuse<T>(why: impl Into<String>) -> Result<T> {
-    Err(Error::Internal(why.into()))
+fn refuse<T>(why: impl Into<String>) -> Proof<T> {
+    Err(Refused { why: why.into(), passing: false })
 }
 
 impl Prover {
@@ -231,22 +282,30 @@ impl Prover {
         self.health.create(&self.device, ("a proof's buffer", bytes), || self.device.create_buffer(&descriptor))
     }
 
-    fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<()> {
+    /// Submits, and waits until that is carried out and `done` holds.
+    fn submit(&self, encoder: wgpu::CommandEncoder, done: impl Fn() -> bool) -> Proof<()> {
         let begun = Instant::now();
         let submission = self.health.create(&self.device, ("a proof", 0), || self.queue.submit([encoder.finish()]))?;
-        while self.health.wait(&self.device, Some(&submission), WAIT)? == Waited::Pending {
+        loop {
+            let waited = self.health.wait(&self.device, Some(&submission), WAIT)?;
+            if waited == Waited::Done && done() {
+                return Ok(());
+            }
             if begun.elapsed() > PROOF_TIME {
-                return refuse("its proof takes too long");
+                return Err(Refused::for_now("its proof takes too long"));
+            }
+            if waited == Waited::Done {
+                // Another thread's poll took the callback, and has yet to run it.
+                std::thread::sleep(SOON);
             }
         }
-        Ok(())
     }
 
     /// Runs both pipelines on the same seeded data over the same workgroups, and compares every byte.
     ///
     /// # Errors
     /// Anything means that the specialised one is not used.
-    pub(super) fn prove(&self, case: &Case, generic: &Compiled, special: &wgpu::ComputePipeline) -> Result<()> {
+    pub(super) fn prove(&self, case: &Case, generic: &Compiled, special: &wgpu::ComputePipeline) -> Proof<()> {
         let kernel = case.kernel;
         let written = |i: &usize| kernel.bindings[*i].access == Access::ReadWrite;
         let most = (0..case.args.len()).filter(written).map(|i| case.args[i]).max().unwrap_or(0).min(COMPARED);
@@ -255,8 +314,19 @@ impl Prover {
         if bytes > PROOF_BYTES {
             return refuse(format!("its tensors have {}", crate::bytes(bytes)));
         }
-        let Some(_aside) = self.pool.set_aside(bytes) else { return refuse("the budget has no room for its proof") };
+        let Some(aside) = self.pool.set_aside(bytes) else {
+            return Err(Refused::for_now("the budget has no room for its proof"));
+        };
+        let proved = self.compare(case, generic, special, most);
+        // The driver has the memory back when the device is next looked at; a loss is for others to find.
+        let _ = self.health.tick(&self.device);
+        drop(aside);
+        proved
+    }
 
+    /// The same with the memory set aside, of which at most `most` bytes of a tensor are compared at once.
+    fn compare(&self, case: &Case, generic: &Compiled, special: &wgpu::ComputePipeline, most: u64) -> Proof<()> {
+        let written = |i: &usize| case.kernel.bindings[*i].access == Access::ReadWrite;
         let seed = seeded();
         let seed_buffer = self.filled(&seed)?;
         let ranges = ranges(case);
@@ -295,7 +365,7 @@ impl Prover {
                 pass.dispatch_workgroups(*count as u32, 1, 1);
             }
         }
-        self.submit(encoder)?;
+        self.submit(encoder, || true)?;
 
         let readback = self.buffer(U::MAP_READ | U::COPY_DST, 2 * most.next_multiple_of(8))?;
         let mut worked = false;
@@ -317,7 +387,7 @@ impl Prover {
         length: u64,
         readback: &wgpu::Buffer,
         seed: &[u8],
-    ) -> Result<bool> {
+    ) -> Proof<bool> {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let second = length.next_multiple_of(8);
         encoder.copy_buffer_to_buffer(ours, at, readback, 0, length);
@@ -325,11 +395,7 @@ impl Prover {
         let mapping = Mapping::default();
         let end = (second + length).next_multiple_of(8);
         encoder.map_buffer_on_submit(readback, wgpu::MapMode::Read, 0..end, mapping.callback());
-        self.submit(encoder)?;
-        let begun = Instant::now();
-        while !mapping.is_settled() && begun.elapsed() < PROOF_TIME {
-            self.health.tick(&self.device)?;
-        }
+        self.submit(encoder, || mapping.is_settled())?;
         mapping.check(&self.health)?;
         let view = readback.get_mapped_range(0..end);
         let view = view.map_err(|e| Error::Internal(format!("a mapping failed: {e}")))?;
@@ -361,14 +427,6 @@ impl Prover {
         tensors: &[wgpu::Buffer],
         i: u64,
     ) -> Result<wgpu::BindGroup> {
-        let entry = |binding: usize, buffer, offset, bytes| wgpu::BindGroupEntry {
-            binding: binding as u32,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer,
-                offset,
-                size: wgpu::BufferSize::new(bytes),
-            }),
-        };
         let mut entries = vec![entry(0, params, i * PARAMS_STRIDE, PARAMS_BYTES)];
         entries.extend(tensors.iter().zip(&case.args).enumerate().map(|(i, (b, bytes))| entry(i + 1, b, 0, *bytes)));
         let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &generic.bindings, entries: &entries };
@@ -391,6 +449,8 @@ fn ranges(case: &Case) -> Vec<(u64, u64)> {
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     runs: u32,
+    /// Not before it is settled.
+    held: bool,
     /// Pipelines by index, with what would replace them.
     cases: Vec<(usize, Case)>,
     /// The same once asked for.
@@ -406,6 +466,9 @@ impl Wanted {
 impl Prepared {
     /// Before a run: takes the specialised kernels that are proved, and from the second run on asks for them.
     pub(super) fn swap(&mut self) {
+        if self.wanted.held {
+            return;
+        }
         self.wanted.runs = self.wanted.runs.saturating_add(1);
         if self.wanted.runs >= FROM_RUN {
             self.ask();
@@ -440,11 +503,17 @@ impl Prepared {
         }
     }
 
+    /// Until it is [settled](Self::settle), it neither asks for specialised kernels nor takes them.
+    pub(in crate::device) fn keep_generic(&mut self) {
+        self.wanted.held = true;
+    }
+
     /// Asks for the specialised kernels of this recording, waits until each is proved or refused, and takes the proved
     /// ones.
     pub fn settle(&mut self) {
+        self.wanted.held = false;
         self.ask();
-        while !self.shared.pipelines.settle(SETTLE) {}
+        self.shared.pipelines.settle();
         self.take();
     }
 }
@@ -474,11 +543,12 @@ mod tests {
         for adapter in crate::device::gpu::adapters() {
             let gpu = Gpu::open(&DeviceOptions::new(Choice::Named(adapter.choose_by()))).unwrap();
             let mut rec = Recording::new("proof", gpu.capabilities());
-            let conv = Conv1d { groups: 2, dilation: 2, stride: 2, ..Conv1d::new(1, 4099, 16, 96, 5) };
+            // Two signals: in one alone it makes no difference how many groups come before the next.
+            let conv = Conv1d { groups: 2, dilation: 2, stride: 2, ..Conv1d::new(2, 4099, 16, 96, 5) };
             let weight = vec![0.1; 96 * 8 * 5];
             let filters = Filters::with_method(&mut rec, conv, Method::Direct, &weight, Some(&[0.5; 96])).unwrap();
-            let x = rec.input::<f32>("x", 16 * 4099).unwrap();
-            let y = rec.scratch("y", 96 * conv.output_length().unwrap()).unwrap();
+            let x = rec.input::<f32>("x", 2 * 16 * 4099).unwrap();
+            let y = rec.scratch("y", 2 * 96 * conv.output_length().unwrap()).unwrap();
             record(&mut rec, &filters, x, y).unwrap();
             let case = rec.dispatches().find_map(|d| Case::of(&rec, d)).expect("it is worth it");
             let pipelines = &gpu.shared.pipelines;
@@ -486,11 +556,11 @@ mod tests {
             for (i, field) in case.kernel.fields.iter().enumerate() {
                 let mut wrong = case.values.clone();
                 wrong[i] += 1;
-                let error = pipelines.prove_with(&case, &wrong).expect_err(field.name).to_string();
+                let error = pipelines.prove_with(&case, &wrong).expect_err(field.name).why;
                 assert!(error.contains("differ"), "{}: {error}", field.name);
             }
             let nothing = Case { groups: 0, ..case.clone() };
-            let error = pipelines.prove_with(&nothing, &case.values).unwrap_err().to_string();
+            let error = pipelines.prove_with(&nothing, &case.values).unwrap_err().why;
             assert!(error.contains("wrote nothing"), "{error}");
             let large = Case { args: vec![PROOF_BYTES; 4], ..case.clone() };
             assert!(pipelines.prove_with(&large, &case.values).is_err());
@@ -516,6 +586,25 @@ mod tests {
         let report = specials.report();
         assert_eq!((report.queued, report.compiling, report.refused), (MOST - 1, 0, 1));
         assert!(specials.busy() && specials.next().is_some());
+    }
+
+    #[test]
+    fn what_is_refused_for_now_is_tried_again_a_few_times_and_nothing_stays_in_the_queue() {
+        let mut specials = Specials::default();
+        let case = case(1, 1);
+        for _ in 0..ATTEMPTS {
+            let (special, new) = specials.get(&case).unwrap();
+            assert!(new && !special.is_made());
+            let next = specials.next().unwrap();
+            specials.finish(&next, Err(Refused::for_now("busy")));
+        }
+        let (last, new) = specials.get(&case).unwrap();
+        assert!(!new && last.is_made() && specials.report().refused == 1);
+        let other = Case { values: vec![1], ..case };
+        let (special, _) = specials.get(&other).unwrap();
+        specials.give_up(&special, Refused::for_now("no threads"));
+        assert!(special.is_made() && !specials.busy());
+        assert!(specials.refused().iter().any(|text| text.ends_with(": no threads")));
     }
 
     #[test]
