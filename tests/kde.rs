@@ -551,7 +551,7 @@ fn densities_at_the_spikes() {
                 let spikes: Vec<&[f32]> = case.electrodes.iter().map(|x| &x.spikes[..]).collect();
                 let inputs = mass.pack(&spikes).unwrap();
                 let outputs = device.prepare(&rec).unwrap().run(&inputs.feeds(), &Control::default()).unwrap();
-                let got = mass.log_density(&inputs, &outputs).unwrap();
+                let got = mass.log_density(&inputs, |tensor| outputs.get(tensor)).unwrap();
                 let exact = case.electrodes.iter().flat_map(|x| (0..x.count()).map(|s| log_sum(&x.log2_marks(s))));
                 assert_eq!(got.len(), 152);
                 for (got, exact) in got.iter().zip(exact) {

@@ -203,7 +203,7 @@ impl LocalLikelihood {
                 control.report(first as u64 + chunk.len() as u64 * done / work.max(1), total);
             };
             let outputs = prepared.run(&inputs.feeds(), &control.rest(started, &within))?;
-            let densities = self.mass.log_density(&inputs, &outputs)?;
+            let densities = self.mass.log_density(&inputs, |tensor| outputs.get(tensor))?;
             // They come electrode by electrode.
             let mut first_of = vec![0; points.len()];
             for e in 1..points.len() {

@@ -4,24 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::kernel::{AnyTensor, Elem, Kernel, Tensor};
+use crate::kernel::{AnyTensor, Elem, Feed, Kernel, Tensor};
 use crate::memory::{Line, aligned_copy};
 use crate::recording::{Command, Content, Recording, TensorInfo};
 use crate::{Error, Result};
-
-/// One input of a run.
-#[derive(Debug, Clone, Copy)]
-pub struct Feed<'a> {
-    pub(crate) tensor: AnyTensor,
-    pub(crate) bytes: &'a [u8],
-}
-
-impl<T: Elem> Tensor<T> {
-    /// The content of this input for one run.
-    pub fn feed(self, data: &[T]) -> Feed<'_> {
-        Feed { tensor: self.erase(), bytes: bytemuck::cast_slice(data) }
-    }
-}
 
 /// Cancels runs from another thread. On a GPU they stop between slices of about 20 ms, on the native path between
 /// commands.

@@ -17,10 +17,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub use crate::kernel::Feed;
 pub use cpu::Cpu;
 pub use gpu::{Gpu, GpuParts, Readiness};
 pub(crate) use io::WALL_CLOCK;
-pub use io::{CancelToken, Control, Feed, KernelTime, Outputs, Timing};
+pub use io::{CancelToken, Control, KernelTime, Outputs, Timing};
 pub use list::{DeviceList, DeviceReport, list};
 pub use options::{Choice, DeviceOptions, parse_size};
 pub use pool::PoolStats;

@@ -110,8 +110,8 @@ impl<B> Pool<B> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State<B>> {
-        // A panic while the lock is held can only come from `create`; the state is consistent at every such point.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        // A panic while the lock is held can only come from dropping a buffer; the state is consistent at every such point.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn stats(&self) -> PoolStats {
@@ -120,8 +120,48 @@ impl<B> Pool<B> {
 
     /// Admits the plan whole or not at all, and leases a buffer for each of its slots, in order.
     ///
-    /// `create` makes a buffer; when it fails with `OutOfMemory` everything idle is freed and it is asked once more.
+    /// `create` makes a buffer; when it fails with `OutOfMemory` everything idle is freed and it is asked once more. It
+    /// may run callbacks and wakers of the host application, which may come back here, so it is called without the lock.
     pub(crate) fn lease(&self, plan: &Plan, create: impl Fn(Kind, u64) -> Result<B>) -> Result<Vec<(Slot, B)>> {
+        let mut buffers = self.admit(plan)?;
+        let (mut made, mut failed) = (0, None);
+        for (slot, buffer) in plan.slots.iter().zip(&mut buffers).filter(|(_, buffer)| buffer.is_none()) {
+            let kind = Kind::from(slot);
+            let created = match create(kind, slot.bytes) {
+                Err(Error::OutOfMemory { .. }) => {
+                    self.trim();
+                    create(kind, slot.bytes)
+                }
+                other => other,
+            };
+            match created {
+                Ok(created) => {
+                    *buffer = Some(created);
+                    made += u64::from(kind != Kind::InPlace);
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        let mut state = self.lock();
+        state.stats.buffers_created += made;
+        let slots = plan.slots.iter().cloned();
+        if let Some(error) = failed {
+            let missing = plan.slots.iter().zip(&buffers).filter(|(_, buffer)| buffer.is_none());
+            state.stats.leased_bytes -= missing.map(|(slot, _)| slot.bytes).sum::<u64>();
+            state.put_back(slots.zip(buffers).filter_map(|(slot, buffer)| Some((slot, buffer?))).collect());
+            return Err(error);
+        }
+        state.stats.peak_bytes = state.stats.peak_bytes.max(state.stats.leased_bytes + state.stats.idle_bytes);
+        let oldest = state.leases.saturating_sub(MAX_AGE);
+        state.trim(oldest);
+        Ok(slots.zip(buffers.into_iter().flatten()).collect())
+    }
+
+    /// Counts a plan's bytes as leased, and takes what is idle for it: a buffer for each slot, or none yet.
+    fn admit(&self, plan: &Plan) -> Result<Vec<Option<B>>> {
         let mut state = self.lock();
         let needed = plan.peak_bytes();
         loop {
@@ -137,44 +177,16 @@ impl<B> Pool<B> {
             state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.leases += 1;
-        let mut out: Vec<(Slot, B)> = Vec::with_capacity(plan.slots.len());
-        for slot in &plan.slots {
-            let kind = Kind::from(slot);
-            let reused = state.idle.get_mut(&(kind, slot.bytes)).and_then(Vec::pop);
-            let buffer = match reused {
-                Some(idle) => {
-                    state.stats.idle_bytes -= slot.bytes;
-                    state.stats.buffers_reused += 1;
-                    idle.buffer
-                }
-                None => {
-                    state.make_room(slot.bytes);
-                    let made = match create(kind, slot.bytes) {
-                        Err(Error::OutOfMemory { .. }) => {
-                            state.trim(u64::MAX);
-                            create(kind, slot.bytes)
-                        }
-                        other => other,
-                    };
-                    match made {
-                        Ok(buffer) => {
-                            state.stats.buffers_created += u64::from(kind != Kind::InPlace);
-                            buffer
-                        }
-                        Err(error) => {
-                            state.put_back(out);
-                            return Err(error);
-                        }
-                    }
-                }
-            };
-            state.stats.leased_bytes += slot.bytes;
-            state.stats.peak_bytes = state.stats.peak_bytes.max(state.stats.leased_bytes + state.stats.idle_bytes);
-            out.push((slot.clone(), buffer));
-        }
-        let oldest = state.leases.saturating_sub(MAX_AGE);
-        state.trim(oldest);
-        Ok(out)
+        let mut reuse = |slot: &Slot| {
+            let idle = state.idle.get_mut(&(Kind::from(slot), slot.bytes)).and_then(Vec::pop)?;
+            state.stats.idle_bytes -= slot.bytes;
+            state.stats.buffers_reused += 1;
+            Some(idle.buffer)
+        };
+        let buffers = plan.slots.iter().map(&mut reuse).collect();
+        state.stats.leased_bytes += plan.slots.iter().map(|slot| slot.bytes).sum::<u64>();
+        state.make_room();
+        Ok(buffers)
     }
 
     /// Sets bytes aside for short work that nobody waits for, whose memory is not the pool's; `None` unless they fit
@@ -233,9 +245,9 @@ impl<B> State<B> {
         self.idle.retain(|_, idle| !idle.is_empty());
     }
 
-    /// Frees idle buffers, the longest idle first, until `bytes` more fit the budget.
-    fn make_room(&mut self, bytes: u64) {
-        while self.stats.leased_bytes + self.stats.idle_bytes + self.aside + bytes > self.stats.budget_bytes {
+    /// Frees idle buffers, the longest idle first, until all fits the budget.
+    fn make_room(&mut self) {
+        while self.stats.leased_bytes + self.stats.idle_bytes + self.aside > self.stats.budget_bytes {
             let Some(oldest) = self.idle.values().flatten().map(|i| i.since).min() else { return };
             self.trim(oldest + 1);
         }
@@ -342,6 +354,26 @@ mod tests {
             pool.release(c);
         }
         assert_eq!(pool.stats().idle_bytes, 10, "600 bytes unused for {MAX_AGE} leases are freed");
+    }
+
+    #[test]
+    fn making_a_buffer_may_come_back_to_the_pool() {
+        let pool = std::sync::Arc::new(Pool::new(1000));
+        let held = Mutex::new(Some(pool.lease(&plan(&[100]), make).unwrap()));
+        let again = |_: Kind, bytes: u64| {
+            // As a waker does that drops what was prepared; on a thread of its own, so that a lock would be found.
+            let (told, heard) = std::sync::mpsc::channel();
+            let (pool, held) = (pool.clone(), held.lock().unwrap().take());
+            std::thread::spawn(move || {
+                held.into_iter().for_each(|held| pool.release(held));
+                told.send(pool.stats().leased_bytes)
+            });
+            let leased = heard.recv_timeout(std::time::Duration::from_secs(60));
+            assert_eq!(leased, Ok(70), "what is admitted is counted");
+            Ok(bytes)
+        };
+        let leased = pool.lease(&plan(&[30, 40]), again).unwrap();
+        assert_eq!((leased.len(), pool.stats().idle_bytes), (2, 100));
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use super::Device;
 use crate::{Error, Result};
 
+/// So many losses are made good within a minute, and within one job.
+pub(super) const MOST: usize = 3;
+
 /// A loss that has been made good: what [`survive_with`] tells before it runs the job again.
 #[derive(Debug)]
 pub struct Loss<'a> {
@@ -50,14 +53,14 @@ impl Device {
 }
 
 /// Runs a job; when the device is lost under it, or has reported work that it did not do, opens the device again and
-/// runs the job again. What happened is logged as a warning.
+/// runs the job again, three times at most. What happened is logged as a warning.
 ///
 /// The job prepares its recordings itself, for they go with the device, and keeps what it has finished, so that it need
 /// not do that again.
 ///
 /// # Errors
-/// The job's, other than those; the loss itself where the device cannot be [opened again](Device::reopen), which is
-/// tried three times a minute at most.
+/// The job's, other than those; the loss itself where the device cannot be [opened again](Device::reopen), the job has
+/// met three before, or the device is the native path, which cannot be lost and would only repeat it.
 pub fn survive<T>(device: &mut Device, job: impl FnMut(&Device) -> Result<T>) -> Result<T> {
     survive_with(device, |loss| log::warn!("{loss}"), job)
 }
@@ -69,14 +72,85 @@ pub fn survive<T>(device: &mut Device, job: impl FnMut(&Device) -> Result<T>) ->
 pub fn survive_with<T>(
     device: &mut Device,
     mut told: impl FnMut(&Loss<'_>),
-    mut job: impl FnMut(&Device) -> Result<T>,
+    job: impl FnMut(&Device) -> Result<T>,
 ) -> Result<T> {
+    let again = |device: &mut Device, error: &Error| {
+        if matches!(device, Device::Cpu(_)) {
+            return Ok(false);
+        }
+        *device = device.reopen()?;
+        told(&Loss { error, device });
+        Ok(true)
+    };
+    repeat(device, again, job)
+}
+
+/// Runs a job until it ends by something else than a loss, or has met [`MOST`] that `again` made good and one more.
+/// However long each attempt took: a job that kills its device each time must end.
+fn repeat<D, T>(
+    device: &mut D,
+    mut again: impl FnMut(&mut D, &Error) -> Result<bool>,
+    mut job: impl FnMut(&D) -> Result<T>,
+) -> Result<T> {
+    let mut losses = 0;
     loop {
         let error = match job(device) {
             Err(error @ (Error::DeviceLost { .. } | Error::Corrupted { .. })) => error,
             other => return other,
         };
-        *device = device.reopen()?;
-        told(&Loss { error: &error, device });
+        if losses == MOST {
+            let words = format!("after {MOST} other losses under the same job, which is given up");
+            return Err(match error {
+                Error::DeviceLost { reason } => Error::DeviceLost { reason: format!("{reason}; {words}") },
+                Error::Corrupted { detail } => Error::Corrupted { detail: format!("{detail}; {words}") },
+                other => other,
+            });
+        }
+        if !again(device, &error)? {
+            return Err(error);
+        }
+        losses += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The device is the number of losses that were made good, and no time passes here.
+    #[test]
+    fn a_job_that_always_loses_its_device_ends() {
+        let mut device = 0;
+        let again = |device: &mut usize, _: &Error| {
+            *device += 1;
+            Ok(true)
+        };
+        let lost = |at: &usize| Err::<(), _>(Error::DeviceLost { reason: format!("loss {at}") });
+        let error = repeat(&mut device, again, lost).unwrap_err().to_string();
+        assert!(error.contains("loss 3") && error.contains("given up"), "{error}");
+        assert_eq!(device, MOST);
+        let corrupted = |_: &usize| Err::<(), _>(Error::Corrupted { detail: "pretended".into() });
+        let error = repeat(&mut 0, again, corrupted).unwrap_err();
+        assert!(matches!(&error, Error::Corrupted { detail } if detail.contains("pretended; after 3")), "{error}");
+        let third = |at: &usize| if *at < MOST { Err(Error::DeviceLost { reason: String::new() }) } else { Ok(*at) };
+        assert_eq!(repeat(&mut 0, again, third), Ok(MOST), "three are survived");
+    }
+
+    #[test]
+    fn what_is_not_made_good_is_handed_back_at_once() {
+        let mut attempts = 0;
+        let error = Error::Corrupted { detail: "pretended".into() };
+        let found = repeat(
+            &mut (),
+            |(), _| Ok(false),
+            |()| {
+                attempts += 1;
+                Err::<(), _>(error.clone())
+            },
+        );
+        assert_eq!((found, attempts), (Err(error), 1));
+        let closed = Error::DeviceLost { reason: "stays closed".into() };
+        let lost = || Error::DeviceLost { reason: "first".into() };
+        assert_eq!(repeat(&mut (), |(), _| Err(closed.clone()), |()| Err::<(), _>(lost())), Err(closed.clone()));
     }
 }

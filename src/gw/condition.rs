@@ -277,7 +277,14 @@ pub fn whiten(
         drop(prepared);
         device.trim();
         match values.iter().position(|v| !v.is_finite()) {
-            Some(i) => Err(Error::Corrupted { detail: format!("{} at whitened sample {i}", values[i]) }),
+            Some(i) => {
+                let detail = format!("{} at whitened sample {i}", values[i]);
+                // The native path does what it is told: there it is the data.
+                Err(match device {
+                    Device::Cpu(_) => Error::invalid("strain", format!("{detail}, which f32 cannot hold")),
+                    Device::Gpu(_) => Error::Corrupted { detail },
+                })
+            }
             None => Ok(Whitened { start: stretch.segment.start + whitening.start(), values }),
         }
     };

@@ -6,7 +6,7 @@
 
 mod tensor;
 
-pub use tensor::{AnyTensor, Elem, Tensor};
+pub use tensor::{AnyTensor, Elem, Feed, Tensor};
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 

@@ -92,3 +92,17 @@ impl AnyTensor {
         self.index as usize
     }
 }
+
+/// One input of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Feed<'a> {
+    pub(crate) tensor: AnyTensor,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<T: Elem> Tensor<T> {
+    /// The content of this input for one run.
+    pub fn feed(self, data: &[T]) -> Feed<'_> {
+        Feed { tensor: self.erase(), bytes: bytemuck::cast_slice(data) }
+    }
+}

@@ -17,8 +17,7 @@
 //! and 1e-7 of the magnitudes that are added: constants, mark distance (squared) and position distance.
 
 use super::kde_grid::{Grid, GridInputs, GridSpec};
-use crate::device::{Feed, Outputs};
-use crate::kernel::{self, Tensor};
+use crate::kernel::{self, Feed, Tensor};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
@@ -716,13 +715,17 @@ impl KdeMass {
         Ok(KdeMassInputs { slots: self.encoding.pack(spikes)? })
     }
 
-    /// The log densities of a run, electrode by electrode in the order given, in nats; −∞ for a spike of an electrode
-    /// without encoding spikes.
+    /// The log densities of a run, whose results `get` gives, electrode by electrode in the order given, in nats; −∞ for
+    /// a spike of an electrode without encoding spikes.
     ///
     /// # Errors
-    /// `InvalidArgument` for the outputs of another recording.
-    pub fn log_density(&self, inputs: &KdeMassInputs, outputs: &Outputs) -> Result<Vec<f64>> {
-        let (peaks, mass) = (outputs.get(self.peaks)?, outputs.get(self.mass)?);
+    /// Those of `get`: `InvalidArgument` for the outputs of another recording.
+    pub fn log_density<'o>(
+        &self,
+        inputs: &KdeMassInputs,
+        get: impl Fn(Tensor<f32>) -> Result<&'o [f32]>,
+    ) -> Result<Vec<f64>> {
+        let (peaks, mass) = (get(self.peaks)?, get(self.mass)?);
         let column = |x: &[f32], slot: usize| {
             x[slot..].iter().step_by(self.encoding.spikes).map(|v| f64::from(*v)).collect::<Vec<_>>()
         };

@@ -87,13 +87,28 @@ impl Health {
             Ok(Ok(_)) => Ok(Waited::Done),
             Ok(Err(wgpu::PollError::Timeout)) => Ok(Waited::Pending),
             Ok(Err(wgpu::PollError::WrongSubmissionIndex(..))) => Err(self.lose("a submission was rejected")),
-            // Two threads that wait together can trip an assertion of wgpu 30, which says nothing about the device; a
-            // device that is lost panics here again.
-            Err(_) => match silently(|| device.poll(wgpu::PollType::Poll)) {
-                Ok(_) => Ok(Waited::Pending),
-                Err(message) => Err(self.lose(message)),
-            },
+            // Two threads that wait together can trip an assertion of wgpu 30, which says nothing about the device, and
+            // a callback of the host application can panic; a device that is lost panics here again.
+            Err(_) => {
+                let again = silently(|| device.poll(wgpu::PollType::Poll));
+                match again {
+                    Err(message) if !FOREIGN.get() => Err(self.lose(message)),
+                    _ => {
+                        self.rouse();
+                        Ok(Waited::Pending)
+                    }
+                }
+            }
         }
+    }
+
+    /// Wakes who waits to look again: callbacks that were due have been dropped by a panic.
+    fn rouse(&self) {
+        let sleepers: Vec<_> = {
+            let sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+            sleepers.iter().filter_map(Weak::upgrade).collect()
+        };
+        sleepers.iter().for_each(|sleeper| sleeper.wake());
     }
 
     /// Makes a resource under error scopes. Scopes belong to the thread, so creation and check stay together.
@@ -129,19 +144,35 @@ pub(super) fn now<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
 
 thread_local! {
     static SILENT: Cell<bool> = const { Cell::new(false) };
+    /// The last panic under [`silently`] was not wgpu's.
+    static FOREIGN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls into wgpu; a panic there becomes its message, and is not printed, for it is reported as an error.
+/// Whether a source file is one of wgpu's: in a folder `wgpu-core-30.0.1`, or `wgpu-core` where it is vendored.
+fn is_wgpus(file: &str) -> bool {
+    file.split(['/', '\\']).any(|folder| {
+        ["wgpu-core", "wgpu-hal", "wgpu-types", "wgpu", "naga"].into_iter().any(|name| {
+            let version = folder.strip_prefix(name).map(|rest| rest.strip_prefix('-').unwrap_or(rest));
+            version.is_some_and(|v| v.is_empty() || v.starts_with(|c: char| c.is_ascii_digit()))
+        })
+    })
+}
+
+/// Calls into wgpu; a panic there becomes its message, and is not printed, for it is reported as an error. wgpu also
+/// runs callbacks of the host application: what panics in them is printed as everywhere.
 pub(super) fn silently<T>(call: impl FnOnce() -> T) -> std::result::Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if !SILENT.get() {
+            let foreign = info.location().is_none_or(|at| !is_wgpus(at.file()));
+            FOREIGN.set(foreign);
+            if foreign || !SILENT.get() {
                 before(info);
             }
         }));
     });
+    FOREIGN.set(false);
     let outer = SILENT.replace(true);
     let result = catch_unwind(AssertUnwindSafe(call));
     SILENT.set(outer);
@@ -149,4 +180,23 @@ pub(super) fn silently<T>(call: impl FnOnce() -> T) -> std::result::Result<T, St
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         text.unwrap_or("wgpu panicked").trim().replace('\n', "; ")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_wgpus;
+
+    #[test]
+    fn files_of_wgpu_are_known() {
+        for file in [
+            "/home/me/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/wgpu-core-30.0.1/src/device/resource.rs",
+            r"C:\Users\me\.cargo\registry\src\index\wgpu-30.0.0\src\backend\wgpu_core.rs",
+            "vendor/naga/src/front.rs",
+        ] {
+            assert!(is_wgpus(file), "{file}");
+        }
+        for file in ["src/main.rs", "/home/me/wgpu-game/src/main.rs", "/home/me/wgpu_app/src/lib.rs", "wgpux/a.rs"] {
+            assert!(!is_wgpus(file), "{file}");
+        }
+    }
 }

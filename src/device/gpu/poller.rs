@@ -72,11 +72,13 @@ impl Poller {
                 progress = Instant::now();
                 polled = health.create(device, ("a probe", 0), || queue.submit([])).map(|_| Waited::Pending);
             }
+            // Without the lock: it wakes, and what is woken may drop a future, which takes the lock.
+            let lost = health.check().is_err();
             let mut state = self.lock();
             if polled == Ok(Waited::Done) && state.waiting > 0 {
                 state = self.changed.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner).0;
             }
-            if state.waiting == 0 || state.closed || health.check().is_err() {
+            if state.waiting == 0 || state.closed || lost {
                 state.running = false;
                 return;
             }

@@ -459,6 +459,8 @@ impl Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
+        // A run that was forgotten rather than dropped has left it mapped, and the next owner could not use it.
+        self.unmap();
         self.carried(First::Written);
         self.shared.pool.release(std::mem::take(&mut self.buffers));
     }

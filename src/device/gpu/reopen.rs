@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Gpu;
+use crate::device::recover::MOST;
 use crate::device::{Choice, DeviceOptions};
 use crate::{Error, Result};
 
-/// A device that is lost more often than so many times within [`WITHIN`] stays closed.
-const MOST: usize = 3;
+/// A device that is lost more often than [`MOST`] times within this stays closed.
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Where a device of our own came from.

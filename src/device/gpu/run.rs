@@ -39,8 +39,8 @@ impl Mapping {
     }
 
     pub(super) fn callback(&self) -> impl FnOnce(std::result::Result<(), wgpu::BufferAsyncError>) + Send + 'static {
-        let mapping = self.clone();
-        move |result| mapping.settle(result.is_ok())
+        let settling = Settling(self.clone());
+        move |result| settling.settle(result.is_ok())
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -50,6 +50,22 @@ impl Mapping {
     pub(super) fn check(&self, health: &Health) -> Result<()> {
         health.check()?;
         if self.state.load(Ordering::Acquire) == 1 { Ok(()) } else { Err(health.lose("a buffer could not be mapped")) }
+    }
+}
+
+/// Settles a mapping, at the latest when it is dropped: wgpu drops callbacks that were due when it panics in a poll, or
+/// when another of them does. Nobody is woken then, for it may hold locks; whether there is a mapping, wgpu is asked.
+struct Settling(Mapping);
+
+impl Settling {
+    fn settle(self, well: bool) {
+        self.0.settle(well);
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        let _ = self.0.state.compare_exchange(0, 1, Ordering::Release, Ordering::Relaxed);
     }
 }
 
@@ -167,7 +183,7 @@ impl Pending<'_> {
         let last = end == prepared.steps.len();
         let (begun, done) = (Instant::now(), Mapping::waking(&self.waker));
         let (submission, mappings) = prepared.submit_counted(encoder, |prepared, encoder| {
-            let done = done.clone();
+            let done = Settling(done.clone());
             encoder.on_submitted_work_done(move || done.settle(true));
             if last { prepared.encode_readback(encoder) } else { Vec::new() }
         })?;
