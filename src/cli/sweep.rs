@@ -41,7 +41,8 @@ struct Compare {
     a: PathBuf,
     /// The folder of a later one.
     b: PathBuf,
-    /// Exits with status 1 if something is slower, or not right any more.
+    /// Exits with status 1 if something is slower, not right any more or missing, or if that cannot be told: nothing to
+    /// compare, controls that do not hold, points slower by no more than the machine itself became.
     #[arg(long)]
     fail_on_slower: bool,
     /// Prints JSON.
@@ -131,8 +132,11 @@ fn compare(args: &Compare) -> Result<u8> {
     } else {
         print(&comparison.text())?;
     }
-    let worse = !comparison.slower.is_empty() || !comparison.broken.is_empty();
-    Ok(u8::from(args.fail_on_slower && worse))
+    let objections = comparison.objections();
+    if args.fail_on_slower && !objections.is_empty() {
+        say(&objections.join("; "));
+    }
+    Ok(u8::from(args.fail_on_slower && !objections.is_empty()))
 }
 
 fn agreement(folders: &[PathBuf]) -> Result<u8> {
