@@ -215,6 +215,11 @@ fn folders_of_something_else_are_refused() {
     std::fs::write(folder.path().join("points.jsonl"), lines).unwrap();
     let told = sweep::run(&config(SMALL), folder.path(), &Options::default()).unwrap_err().to_string();
     assert!(told.contains("line 1"), "{told}");
+    // One that never came to a point is taken over.
+    let first = before.split_inclusive(|b| *b == b'\n').next().unwrap();
+    std::fs::write(folder.path().join("points.jsonl"), first).unwrap();
+    let other = config(&SMALL.replace("threads: 1", "threads: 2, samples: 2"));
+    assert_eq!(run(&other, folder.path()).right, 3);
     let other = TempDir::new().unwrap();
     std::fs::write(other.path().join("letter.txt"), "dear").unwrap();
     let told = sweep::run(&config(SMALL), other.path(), &Options::default()).unwrap_err().to_string();

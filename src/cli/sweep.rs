@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(required = true, value_name = "CONFIG.ron")]
     config: Option<PathBuf>,
     /// The folder for points.jsonl, report.md and pictures; a sweep that was left off there goes on. [default:
-    /// sweep-NAME of the configuration's NAME, in the current folder]
+    /// sweep-NAME in the current folder, for a configuration NAME.ron]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Runs on these adapters in place of the configuration's: all, cpu, gpu, or part of a name. May be given again.
@@ -102,14 +102,15 @@ fn sweep(args: &Args) -> Result<u8> {
 
 fn text(summary: &Summary) -> String {
     let Summary { right, wrong, failed, refused, untrusted, before, files } = summary;
-    let mut text = format!("{right} points are right");
+    let points = if *right == 1 { "point is" } else { "points are" };
+    let mut text = format!("{right} {points} right");
     for (n, what) in [(wrong.len(), "wrong"), (failed.len(), "failed"), (refused.len(), "refused")] {
         if n > 0 {
             text += &format!(", {n} {what}");
         }
     }
     if *before > 0 {
-        text += &format!(" ({before} of them were there already)");
+        text += &format!(" ({before} in all were there already)");
     }
     text.push('\n');
     for (what, lines) in

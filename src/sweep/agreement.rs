@@ -103,6 +103,9 @@ impl Agreements {
                 rows.push(serde_json::from_value::<Row>(value).map_err(fail)?);
             }
         }
+        if rows.is_empty() {
+            return Err(Error::file(&path, "holds no points"));
+        }
         let key =
             |r: &Row| r.size.map(|size| (r.adapter.clone(), r.build.clone(), r.case.clone(), r.variant.clone(), size));
         let last: HashMap<_, usize> = rows.iter().enumerate().filter_map(|(i, r)| Some((key(r)?, i))).collect();

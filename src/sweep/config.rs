@@ -113,14 +113,14 @@ fn builds<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Build {
     /// As they run elsewhere at first: what cannot be out of bounds is not checked, parameters are read when they run.
-    #[serde(rename(serialize = "unchecked"))]
+    #[serde(rename(serialize = "unchecked"), alias = "unchecked")]
     Unchecked,
     /// With the compiler's bounds checks and loop bounds in every kernel.
-    #[serde(rename(serialize = "checked"))]
+    #[serde(rename(serialize = "checked"), alias = "checked")]
     Checked,
     /// As they run elsewhere after some runs: those that opt in with their parameters as constants. Compiled and proved
     /// before anything is timed; a point says how many of its device's kernels that were.
-    #[serde(rename(serialize = "specialised"))]
+    #[serde(rename(serialize = "specialised"), alias = "specialised")]
     Specialised,
 }
 

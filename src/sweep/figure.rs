@@ -149,7 +149,7 @@ fn overlap(a: &Taken, b: &Taken) -> bool {
     a[0] < b[0] + b[2] && b[0] < a[0] + a[2] && a[1] < b[1] + b[3] && b[1] < a[1] + a[3]
 }
 
-/// A name beside a dot where there is room for it; else none.
+/// A name beside a dot, or where there is no room for it further away, with a line to it.
 fn name_beside(canvas: &mut Canvas, axes: &Log, taken: &mut Vec<Taken>, at: [f32; 2], name: &str) {
     let width = canvas.text_width(name, SMALL);
     let [left, top, wide, high] = axes.rect;
@@ -170,6 +170,23 @@ fn name_beside(canvas: &mut Canvas, axes: &Log, taken: &mut Vec<Taken>, at: [f32
             canvas.text(name, [x, y], SMALL, SOFT_INK, Anchor::Start);
             taken.push(place);
             return;
+        }
+    }
+    for ring in 1..=8 {
+        for turn in 0..16 {
+            let (sin, cos) = (turn as f32 * std::f32::consts::TAU / 16.0).sin_cos();
+            let away = 14.0 + 16.0 * ring as f32;
+            let end = [at[0] + away * cos, at[1] + away * sin];
+            let x = if cos < -0.1 { end[0] - width - 3.0 } else { end[0] + 3.0 };
+            let y = end[1] + 4.5;
+            let place = [x - 1.0, y - SMALL + 1.0, width + 2.0, SMALL + 2.0];
+            let inside = x > left + 2.0 && x + width < left + wide - 2.0 && place[1] > top && y + 3.0 < top + high;
+            if inside && !taken.iter().any(|t| overlap(t, &place)) {
+                canvas.line(at, end, SOFT_INK, 0.8, None);
+                canvas.text(name, [x, y], SMALL, SOFT_INK, Anchor::Start);
+                taken.push(place);
+                return;
+            }
         }
     }
 }
@@ -206,7 +223,7 @@ fn roofline(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     canvas.headline(
         "Roofline",
         &subtitle(
-            "the largest size of each case; lines: the copy kernel's bandwidth and the multiply-add kernel's rate on that device",
+            "each case's first variant in its largest size; lines: the copy kernel's bandwidth and the multiply-add kernel's rate on that device",
             devices,
         ),
     );
@@ -281,7 +298,10 @@ fn scaling(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let mut canvas = Canvas::new(WIDTH, TOP + rows as f32 * pitch_y + 20.0)?;
     canvas.headline(
         "Time against size",
-        &subtitle("kernels alone; median time in µs upwards, size to the right, both logarithmic", devices),
+        &subtitle(
+            "kernels alone, each case's first variant; median time in µs upwards, size to the right, both logarithmic",
+            devices,
+        ),
     );
     legend(&mut canvas, devices);
     for (i, (case, variant)) in cases.iter().enumerate() {
@@ -337,7 +357,13 @@ fn backends(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let mut canvas = Canvas::new(WIDTH, TOP + high + 100.0)?;
     canvas.headline(
         "Backend against backend",
-        &subtitle(&format!("time of the kernels over that on {}; the largest size of each case", first.name), devices),
+        &subtitle(
+            &format!(
+                "time of the kernels over that on {}; the first variant of each case in its largest size",
+                first.name
+            ),
+            devices,
+        ),
     );
     legend(&mut canvas, others);
     let axes = Log { rect: [left, TOP, WIDTH - left - 60.0, high], x, y: (1.0, 10.0) };
@@ -355,12 +381,13 @@ fn backends(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
         let variant = if p.variant == "default" { String::new() } else { format!(", {}", p.variant) };
         let name = format!("{}{variant}, {}", p.case, grouped(p.size));
         canvas.text(&name, [left - 12.0, y + 0.36 * TICK], TICK, INK, Anchor::End);
+        // Beside each other, each device always in its own place.
         for (device, ratio) in ratios {
+            let at = others.iter().position(|d| std::ptr::eq(d, *device)).unwrap_or(0);
+            let y = y + (at as f32 - (others.len() - 1) as f32 / 2.0) * (0.7 * pitch / others.len() as f32).min(7.0);
             let x = axes.at(*ratio, 1.0)[0];
             canvas.line([one, y], [x, y], device.colour, 1.4, None);
-        }
-        for (device, ratio) in ratios {
-            dot(&mut canvas, [axes.at(*ratio, 1.0)[0], y], device.colour);
+            dot(&mut canvas, [x, y], device.colour);
         }
     }
     let name = format!("time over that on {} (left of 1: faster)", first.name);

@@ -403,8 +403,14 @@ impl Folder {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail)?;
         let text = whole(&points, &bytes)?;
-        let lines = parse(&points, text)?;
-        file.set_len(text.len() as u64).map_err(fail)?;
+        let mut lines = parse(&points, text)?;
+        let mut end = text.len() as u64;
+        // A sweep that never came to a point, because its device did not open say, holds no folder.
+        let begun = lines.iter().any(|line| matches!(line, Line::Point(_)));
+        if matches!(lines.first(), Some(Line::Sweep(there)) if !begun && header.difference(there).is_some()) {
+            (lines, end) = (Vec::new(), 0);
+        }
+        file.set_len(end).map_err(fail)?;
         file.seek(SeekFrom::End(0)).map_err(fail)?;
         let mut folder = Self { path: path.into(), file, lines };
         match folder.lines.first() {

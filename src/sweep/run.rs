@@ -270,6 +270,12 @@ fn summarise(lines: &[Line]) -> Summary {
 
 fn points(config: &Config, folder: &mut Folder, options: &Options<'_>) -> Result<()> {
     let jobs = config.jobs();
+    let tell = |text: &str, devices: usize| {
+        if let Some(progress) = options.progress {
+            progress(0, jobs.len() * devices, text);
+        }
+    };
+    tell("opening devices", 1);
     let (mut targets, closed) = open(config, options)?;
     // What failed is run again.
     let done: HashSet<Key> = folder.points().filter(|p| p.status != Status::Failed).map(Point::key).collect();
@@ -295,14 +301,17 @@ fn points(config: &Config, folder: &mut Folder, options: &Options<'_>) -> Result
     let reference = Device::open(&reference)?;
     // Times are asked for.
     let timing = config.samples >= LEAST_SAMPLES;
+    let devices = targets.len();
     for target in &mut targets {
         options.check()?;
         if timing {
+            tell(&format!("the ceilings of {}", target.name), devices);
             target.measure(options)?;
         }
         folder.append(Line::Adapter(target.about.clone()))?;
     }
     if timing {
+        tell("the controls", devices);
         controls(config, &mut targets, "start", folder, options)?;
     }
     let all = jobs.len() * targets.len();
