@@ -5,10 +5,39 @@ mod compile;
 
 use std::path::Path;
 
+/// The commit that is built: as `SPIKEWAVE_COMMIT` says, or a published package, or git, with `+changes` where the source
+/// differs from it; else `unknown`.
+fn commit() -> String {
+    if let Ok(commit) = std::env::var("SPIKEWAVE_COMMIT") {
+        return commit.trim().into();
+    }
+    // {"git": {"sha1": "..."}, ...}
+    if let Ok(package) = std::fs::read_to_string(".cargo_vcs_info.json")
+        && let Some((_, rest)) = package.split_once("\"sha1\"")
+        && let Some(commit) = rest.split('"').nth(1)
+    {
+        return commit.chars().take(7).collect();
+    }
+    let git = |args: &[&str]| -> Option<String> {
+        let out = std::process::Command::new("git").args(args).output().ok()?;
+        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
+    // Not what the source has only been unpacked into.
+    let ours = git(&["ls-files", "--error-unmatch", "build.rs"]);
+    let Some(commit) = ours.and_then(|_| git(&["rev-parse", "--short", "HEAD"])) else { return "unknown".into() };
+    let changed = git(&["status", "--porcelain", "--", "src", "shaders", "build.rs", "Cargo.toml", "Cargo.lock"]);
+    if changed.is_some_and(|files| files.is_empty()) { commit } else { format!("{commit}+changes") }
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=shaders");
     println!("cargo:rerun-if-changed=src/kernel/compile.rs");
     println!("cargo:rerun-if-changed=build.rs");
+    // Of which source this is: asked again whenever the source changes.
+    println!("cargo:rerun-if-changed=src");
+    println!("cargo:rerun-if-changed=Cargo.lock");
+    println!("cargo:rerun-if-env-changed=SPIKEWAVE_COMMIT");
+    println!("cargo:rustc-env=SPIKEWAVE_COMMIT={}", commit());
     // tests/contracts.rs runs this program on broken shaders.
     println!("cargo:rustc-env=SPIKEWAVE_BUILD_SCRIPT={}", std::env::current_exe()?.display());
     let out = std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?;

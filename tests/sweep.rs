@@ -57,7 +57,7 @@ fn the_configurations_of_the_project_are_whole() {
     assert!(lanes.jobs().iter().all(|job| job.size == job.case.sizes[0]) && lanes.samples < LEAST_SAMPLES);
     let full = read("full.ron");
     let points: usize = cases::ALL.iter().map(|case| case.variants.len() * case.sizes.len()).sum();
-    assert_eq!((full.jobs().len(), full.builds.len()), (points, 2));
+    assert_eq!((full.jobs().len(), full.builds.len()), (points, 3));
     let quick = read("quick.ron");
     assert!(quick.jobs().len() >= 40 && quick.samples >= LEAST_SAMPLES);
 }
@@ -68,6 +68,13 @@ fn a_kernel_stands_for_the_cases_that_dispatch_it() {
     let jobs: Vec<String> = config.jobs().iter().map(Job::name).collect();
     assert_eq!(jobs, ["kde cubic 256"]);
     assert_eq!((config.samples, &config.adapters[..]), (LEAST_SAMPLES, &["all".to_owned()][..]));
+    for kernel in kernel::ALL {
+        let only = format!("(kernels: [(kernel: \"{}\")], builds: [Specialised, Specialised])", kernel.label());
+        let config = Config::parse(&only).unwrap();
+        assert!(!config.jobs().is_empty() && config.builds.len() == 1, "{}", kernel.label());
+    }
+    let wide = Config::parse("(kernels: [(kernel: \"gemm_wide\", smallest: true)])").unwrap();
+    assert_eq!(wide.jobs().iter().map(Job::name).collect::<Vec<_>>(), ["gemm wide 64"]);
     // Named twice, run once.
     let twice = "(kernels: [(kernel: \"fill\"), (kernel: \"fill\", sizes: [4096])])";
     assert_eq!(Config::parse(twice).unwrap().jobs().len(), 4);
@@ -84,11 +91,18 @@ fn mistakes_are_told_with_the_line_and_what_there_is() {
         ("(\n kernels: [(kernel: \"gemm\", size: [64])],\n)", &["line 2", "size", "sizes"]),
         ("(\n kernels: [()],\n)", &["line 2", "\"kernel\" is missing"]),
         ("(\n kernels: [(kernel: \"gemm\")],\n sample: 9,\n)", &["line 3", "no field \"sample\"", "samples"]),
-        ("(\n kernels: [(kernel: \"gemm\")],\n builds: [Fast],\n)", &["line 3", "\"Fast\"", "Unchecked, Checked"]),
+        ("(\n kernels: [(kernel: \"gemm\")],\n builds: [Fast],\n)", &["line 3", "\"Fast\"", "Unchecked", "Checked"]),
         ("(\n kernels: [(kernel: \"gemm\")],\n samples: -1,\n)", &["line 3", "samples"]),
         ("(\n kernels: [(kernel: \"gemm\")]", &["line 2", "expected comma"]),
         ("(\n kernels: [(kernel: \"gemm\",", &["line 2", "ends too early"]),
-        ("(kernels: [(kernel: \"gemm\")], samples: 0)", &["samples", "at least 1"]),
+        ("(\n kernels: [(kernel: \"gemm\")],\n samples: 0,\n)", &["line 3", "samples", "0; from 1 to 10000"]),
+        (
+            "(\n kernels: [(kernel: \"gemm\")],\n samples: 18446744073709551615,\n)",
+            &["line 3", "18446744073709551615; from 1 to 10000"],
+        ),
+        ("(\n kernels: [(kernel: \"gemm\")],\n warmup: 18446744073709551615,\n)", &["line 3", "from 0 to 10000"]),
+        ("(\n kernels: [(kernel: \"gemm\")],\n threads: 100000,\n)", &["line 3", "threads", "from 1 to 1024"]),
+        ("(\n kernels: [(kernel: \"gemm\")],\n threads: 0,\n)", &["line 3", "threads", "from 1 to 1024"]),
         ("(kernels: [])", &["kernels", "nothing is selected"]),
         ("(kernels: [(kernel: \"gemm\")], adapters: [])", &["adapters", "at least one"]),
         ("(kernels: [(kernel: \"gemm\")], memory_budget: \"much\")", &["memory_budget", "512MiB"]),
@@ -201,6 +215,11 @@ fn folders_of_something_else_are_refused() {
     std::fs::write(folder.path().join("points.jsonl"), lines).unwrap();
     let told = sweep::run(&config(SMALL), folder.path(), &Options::default()).unwrap_err().to_string();
     assert!(told.contains("line 1"), "{told}");
+    // One that never came to a point is taken over.
+    let first = before.split_inclusive(|b| *b == b'\n').next().unwrap();
+    std::fs::write(folder.path().join("points.jsonl"), first).unwrap();
+    let other = config(&SMALL.replace("threads: 1", "threads: 2, samples: 2"));
+    assert_eq!(run(&other, folder.path()).right, 3);
     let other = TempDir::new().unwrap();
     std::fs::write(other.path().join("letter.txt"), "dear").unwrap();
     let told = sweep::run(&config(SMALL), other.path(), &Options::default()).unwrap_err().to_string();
@@ -235,14 +254,39 @@ fn a_wrong_result_has_no_time() {
     assert!(!table.is_right() && table.markdown().contains("✗ differs (unary) |"), "{}", table.markdown());
 }
 
-/// Writes lines as a sweep's folder.
+#[test]
+fn what_failed_is_run_again() {
+    let folder = TempDir::new().unwrap();
+    run(&untimed(), folder.path());
+    let lines = record::read(folder.path()).unwrap();
+    let failed = write(&lines, |p| {
+        if p.variant == "abs" {
+            (p.status, p.detail) = (Status::Failed, Some("the device was lost".into()));
+        }
+    });
+    let path = failed.path();
+    assert!(!sweep::agreement(&[path]).unwrap().is_right());
+    let summary = run(&untimed(), path);
+    assert_eq!((summary.right, summary.before, &summary.failed[..]), (3, 2, &[][..]), "{summary:?}");
+    let mut again = names(path);
+    again.sort();
+    assert_eq!(again, ["fill default 4096 on cpu", "unary abs 4096 on cpu", "unary square 4096 on cpu"]);
+    assert!(sweep::agreement(&[path]).unwrap().is_right());
+    let report = std::fs::read_to_string(path.join("report.md")).unwrap();
+    assert!(!report.contains("wrong or failed"), "{report}");
+}
+
+/// Writes lines as a sweep's folder, of a machine that has not changed.
 fn write(lines: &[Line], change: impl Fn(&mut Point)) -> TempDir {
     let folder = TempDir::new().unwrap();
     let mut text = String::new();
     for line in lines {
         let mut line = line.clone();
-        if let Line::Point(point) = &mut line {
-            change(point);
+        match &mut line {
+            Line::Point(point) => change(point),
+            Line::Adapter(a) => (a.bandwidth, a.arithmetic) = (Some(10.0), Some(100.0)),
+            Line::Control(c) => c.ratio = 1.0,
+            Line::Sweep(_) => {}
         }
         text += &(serde_json::to_string(&line).unwrap() + "\n");
     }
@@ -299,7 +343,7 @@ fn what_became_slower_is_named_and_noise_is_not() {
         }
     }
     // What is not the same.
-    let b = write(&lines[..lines.len() - 2], |p| {
+    let b = write(&lines[..lines.len() - 3], |p| {
         around(p, 2.0);
         p.driver = "another".into();
         p.commit = "abcdef0".into();
@@ -324,7 +368,63 @@ fn what_became_slower_is_named_and_noise_is_not() {
     let args = ["sweep", "compare", program::text(a.path()), program::text(b.path())];
     let out = program::run(&args).done().stdout;
     assert!(out.contains("slower: fill default 4096 on cpu") && out.contains("3 points compared: 3 slower"), "{out}");
-    assert_eq!(program::run(&[&args[..], &["--fail-on-slower"]].concat()).code, Some(1));
+    let gate = |a: &Path, b: &Path| {
+        let out = program::run(&["sweep", "compare", program::text(a), program::text(b), "--fail-on-slower"]);
+        (out.code, out.stderr)
+    };
+    let refused = |a: &Path, b: &Path, why: &str| {
+        let (code, said) = gate(a, b);
+        assert!(code == Some(1) && said.contains(why), "{why}: {code:?} {said}");
+    };
+    refused(a.path(), b.path(), "3 slower");
+    assert_eq!(gate(a.path(), a.path()).0, Some(0));
+    // A gate that does not compare does not pass.
+    let bare = write(&lines, |p| (p.kernel_us, p.wall_us) = (None, None));
+    refused(a.path(), bare.path(), "no point has times in both");
+    let fewer = write(&lines[..lines.len() - 3], |p| around(p, 2.0));
+    refused(a.path(), fewer.path(), "1 only in the first");
+    assert_eq!(gate(fewer.path(), a.path()).0, Some(0));
+    let wrong = write(&lines, |p| {
+        around(p, 2.0);
+        if p.case == "fill" {
+            (p.status, p.kernel_us, p.wall_us) = (Status::Wrong, None, None);
+        }
+    });
+    refused(a.path(), wrong.path(), "1 not right any more");
+    assert_eq!(gate(wrong.path(), a.path()).0, Some(0), "repaired");
+    // The machine was slower by as much, or cannot be trusted.
+    let edited = |change: &dyn Fn(&mut Line)| {
+        let folder = TempDir::new().unwrap();
+        let mut text = String::new();
+        for mut line in record::read(b.path()).unwrap() {
+            change(&mut line);
+            text += &(serde_json::to_string(&line).unwrap() + "\n");
+        }
+        std::fs::write(folder.path().join("points.jsonl"), text).unwrap();
+        folder
+    };
+    for (folder, why) in [
+        (
+            edited(&|line| {
+                if let Line::Adapter(a) = line {
+                    a.arithmetic = Some(40.0)
+                }
+            }),
+            "no more than the machine",
+        ),
+        (
+            edited(&|line| {
+                if let Line::Control(c) = line {
+                    c.ratio = 2.0
+                }
+            }),
+            "2 controls outside",
+        ),
+    ] {
+        let c = sweep::compare(a.path(), folder.path()).unwrap();
+        assert_eq!((c.slower.len(), c.unsure.len()), (0, 3), "{why}: {c:?}");
+        refused(a.path(), folder.path(), why);
+    }
     let folder = TempDir::new().unwrap();
     let none = program::text(folder.path());
     program::run(&["sweep", "compare", none, none]).refused(3, &["points.jsonl", "name the folder of a sweep"]);
@@ -343,7 +443,8 @@ fn a_table_of_kernels_and_folders() {
         r#"{"line":"point","case":"c","kernels":[{"label":"gemm"}],"status":"wrong","deviation":3.5}"#,
         r#"{"line":"point","case":"d","kernels":[{"label":"kde"}],"status":"failed","detail":"a | b"}"#,
         r#"{"line":"point","case":"e","kernels":[{"label":"scan"}],"status":"refused","detail":"too large"}"#,
-        r#"{"line":"point","case":"f","kern"#,
+        r#"{"line":"point","case":"f","kernels":[{"label":"binary","hash":"0123"}],"status":"right"}"#,
+        r#"{"line":"point","case":"g","kern"#,
     ];
     std::fs::write(at("static").join("points.jsonl"), rows.join("\n")).unwrap();
     let table = sweep::agreement(&[at("native"), at("static")]).unwrap();
@@ -357,6 +458,7 @@ fn a_table_of_kernels_and_folders() {
         "| `kde` |  | ✗ a \\| b |",
         "| `scan` |  | refused |",
         "| `unary` | ✓ |  |",
+        "| `binary` |  | another text |",
     ] {
         assert!(text.lines().any(|line| line == row), "no {row} in\n{text}");
     }
@@ -420,8 +522,12 @@ fn every_kernel_agrees_on_every_adapter() {
     assert_eq!((keys.len(), points.iter().all(|p| p.wall_us.is_none())), (points.len(), true));
     for kernel in kernel::ALL {
         let dispatches = |p: &&Point| p.kernels.iter().any(|k| k.label == kernel.label());
-        let gpu = points.iter().filter(|p| p.adapter != "cpu").find(dispatches);
-        assert!(common::skipped() || gpu.is_some(), "no point dispatches {}", kernel.label());
+        let mut gpus: Vec<&str> = points.iter().filter(|p| p.adapter != "cpu").map(|p| &*p.adapter).collect();
+        gpus.dedup();
+        for gpu in gpus {
+            let found = points.iter().filter(|p| p.adapter == gpu).any(|p| dispatches(&p));
+            assert!(found, "no point dispatches {} on {gpu}", kernel.label());
+        }
     }
     let table = sweep::agreement(&[folder.path()]).unwrap();
     assert!(table.is_right(), "{}", table.markdown());

@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(required = true, value_name = "CONFIG.ron")]
     config: Option<PathBuf>,
     /// The folder for points.jsonl, report.md and pictures; a sweep that was left off there goes on. [default:
-    /// sweep-NAME of the configuration's NAME, in the current folder]
+    /// sweep-NAME in the current folder, for a configuration NAME.ron]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Runs on these adapters in place of the configuration's: all, cpu, gpu, or part of a name. May be given again.
@@ -41,7 +41,8 @@ struct Compare {
     a: PathBuf,
     /// The folder of a later one.
     b: PathBuf,
-    /// Exits with status 1 if something is slower, or not right any more.
+    /// Exits with status 1 if something is slower, not right any more or missing, or if that cannot be told: nothing to
+    /// compare, controls that do not hold, points slower by no more than the machine itself became.
     #[arg(long)]
     fail_on_slower: bool,
     /// Prints JSON.
@@ -101,14 +102,15 @@ fn sweep(args: &Args) -> Result<u8> {
 
 fn text(summary: &Summary) -> String {
     let Summary { right, wrong, failed, refused, untrusted, before, files } = summary;
-    let mut text = format!("{right} points are right");
+    let points = if *right == 1 { "point is" } else { "points are" };
+    let mut text = format!("{right} {points} right");
     for (n, what) in [(wrong.len(), "wrong"), (failed.len(), "failed"), (refused.len(), "refused")] {
         if n > 0 {
             text += &format!(", {n} {what}");
         }
     }
     if *before > 0 {
-        text += &format!(" ({before} of them were there already)");
+        text += &format!(" ({before} in all were there already)");
     }
     text.push('\n');
     for (what, lines) in
@@ -131,8 +133,11 @@ fn compare(args: &Compare) -> Result<u8> {
     } else {
         print(&comparison.text())?;
     }
-    let worse = !comparison.slower.is_empty() || !comparison.broken.is_empty();
-    Ok(u8::from(args.fail_on_slower && worse))
+    let objections = comparison.objections();
+    if args.fail_on_slower && !objections.is_empty() {
+        say(&objections.join("; "));
+    }
+    Ok(u8::from(args.fail_on_slower && !objections.is_empty()))
 }
 
 fn agreement(folders: &[PathBuf]) -> Result<u8> {

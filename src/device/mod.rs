@@ -264,6 +264,14 @@ impl Prepared {
         }
     }
 
+    /// How many of its kernels are specialised ones now. The native path has none.
+    pub fn specialised(&self) -> usize {
+        match self {
+            Self::Cpu(_) => 0,
+            Self::Gpu(p) => p.specialised(),
+        }
+    }
+
     /// The bytes it holds on the device, as planned.
     pub fn peak_bytes(&self) -> u64 {
         match self {

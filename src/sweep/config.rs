@@ -15,6 +15,10 @@ use crate::{Error, Result, kernel};
 
 /// Samples from which on times are stated.
 pub const LEAST_SAMPLES: usize = 9;
+/// Samples, runs before them, and threads at most.
+const MOST_SAMPLES: usize = 10_000;
+const MOST_WARMUP: usize = 10_000;
+const MOST_THREADS: usize = 1024;
 /// In the place of a kernel: every case.
 const EVERY: &str = "all";
 
@@ -27,14 +31,14 @@ pub struct Config {
     pub adapters: Vec<String>,
     /// Which cases.
     pub kernels: Vec<Selection>,
-    /// With or without the shader compiler's bounds checks; the native path has one build.
-    #[serde(default = "unchecked")]
+    /// How kernels are compiled; the native path has one build.
+    #[serde(default = "unchecked", deserialize_with = "builds")]
     pub builds: Vec<Build>,
     /// Runs that are timed; times are stated from 9 on.
-    #[serde(default = "least_samples")]
+    #[serde(default = "least_samples", deserialize_with = "samples")]
     pub samples: usize,
     /// Runs before those.
-    #[serde(default = "two")]
+    #[serde(default = "two", deserialize_with = "warmup")]
     pub warmup: usize,
     /// How far from 1 the ratio of the control points may be.
     #[serde(default = "tenth")]
@@ -43,7 +47,7 @@ pub struct Config {
     #[serde(default)]
     pub force: bool,
     /// Threads of the native path and of shader compilation; all cores if not given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "threads")]
     pub threads: Option<usize>,
     /// The most memory to use on each device, such as "2GB".
     #[serde(default)]
@@ -66,15 +70,58 @@ fn tenth() -> f64 {
     0.1
 }
 
-/// How shaders are compiled.
+/// What must be from `least` to `most`: refused where it stands.
+fn between<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    least: usize,
+    most: usize,
+    why: &str,
+) -> std::result::Result<usize, D::Error> {
+    let n = u64::deserialize(deserializer)?;
+    match usize::try_from(n) {
+        Ok(n) if (least..=most).contains(&n) => Ok(n),
+        _ => Err(de::Error::custom(format!("{n}; from {least} to {most}{why}"))),
+    }
+}
+
+fn samples<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<usize, D::Error> {
+    between(deserializer, 1, MOST_SAMPLES, ", and at least 9 for times")
+}
+fn warmup<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<usize, D::Error> {
+    between(deserializer, 0, MOST_WARMUP, "")
+}
+
+fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<usize>, D::Error> {
+    struct Threads(usize);
+    impl<'de> Deserialize<'de> for Threads {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+            Ok(Self(between(deserializer, 1, MOST_THREADS, "")?))
+        }
+    }
+    Ok(Option::<Threads>::deserialize(deserializer)?.map(|Threads(n)| n))
+}
+
+/// Each once.
+fn builds<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<Build>, D::Error> {
+    let mut builds = Vec::<Build>::deserialize(deserializer)?;
+    let mut seen = BTreeSet::new();
+    builds.retain(|build| seen.insert(*build));
+    Ok(builds)
+}
+
+/// How kernels are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Build {
-    /// As they run elsewhere: what cannot be out of bounds is not checked.
-    #[serde(rename(serialize = "unchecked"))]
+    /// As they run elsewhere at first: what cannot be out of bounds is not checked, parameters are read when they run.
+    #[serde(rename(serialize = "unchecked"), alias = "unchecked")]
     Unchecked,
     /// With the compiler's bounds checks and loop bounds in every kernel.
-    #[serde(rename(serialize = "checked"))]
+    #[serde(rename(serialize = "checked"), alias = "checked")]
     Checked,
+    /// As they run elsewhere after some runs: those that opt in with their parameters as constants. Compiled and proved
+    /// before anything is timed; a point says how many of its device's kernels that were.
+    #[serde(rename(serialize = "specialised"), alias = "specialised")]
+    Specialised,
 }
 
 impl Build {
@@ -83,6 +130,7 @@ impl Build {
         match self {
             Self::Unchecked => "unchecked",
             Self::Checked => "checked",
+            Self::Specialised => "specialised",
         }
     }
 }
@@ -126,7 +174,11 @@ impl Known {
                 let variants: Vec<_> = case.variants.iter().copied().filter(|v| dispatches(case, v)).collect();
                 (!variants.is_empty()).then_some((case, variants))
             };
-            return Ok(Self(cases::ALL.iter().filter_map(of).collect()));
+            let known: Vec<_> = cases::ALL.iter().filter_map(of).collect();
+            if known.is_empty() {
+                return Err(format!("no case dispatches the kernel \"{name}\""));
+            }
+            return Ok(Self(known));
         }
         let names: Vec<_> = cases::ALL.iter().map(|case| case.name).collect();
         let kernels: BTreeSet<_> = kernel::ALL.iter().map(|k| k.label()).filter(|k| !names.contains(k)).collect();
@@ -281,17 +333,11 @@ impl Config {
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let config: Self = ron_text::parse(text)?;
         let bad = |what: &str, why: String| Err(format!("{what}: {why}"));
-        if config.samples == 0 {
-            return bad("samples", "0; at least 1, and 9 for times".into());
-        }
         if !(config.control_band > 0.0 && config.control_band < 1.0) {
             return bad("control_band", format!("{}; above 0 and below 1", config.control_band));
         }
         if config.adapters.is_empty() || config.builds.is_empty() {
             return bad("adapters and builds", "none; at least one of each".into());
-        }
-        if config.threads == Some(0) {
-            return bad("threads", "0; at least one".into());
         }
         if let Some(Err(error)) = config.memory_budget.as_deref().map(parse_size) {
             return bad("memory_budget", error.to_string());

@@ -179,14 +179,6 @@ fn problem(
     Ok(ProblemData { case: case.name, variant, size, tensors, steps: steps(recording), results })
 }
 
-/// The problem for the portable floor, and the one for software drivers where that has kernels of its own.
-fn portable(case: &Case, variant: &str) -> Result<Vec<Problem>> {
-    let floor = case.problem(&Capabilities::default(), case.sizes[0], variant)?;
-    let software = Capabilities { software: true, ..Capabilities::default() };
-    let other = case.problem(&software, case.sizes[0], variant)?;
-    Ok(if other.kernels() == floor.kernels() { vec![floor] } else { vec![floor, other] })
-}
-
 fn text(kernel: &'static Kernel) -> (&'static str, KernelText) {
     let binding =
         |b: &crate::kernel::Binding| BindingData { writes: b.access == Access::ReadWrite, bytes: b.elem_bytes };
@@ -212,10 +204,9 @@ pub fn export(folder: &Path) -> Result<usize> {
     let mut document = Document { kernels: BTreeMap::new(), problems: Vec::new() };
     for case in cases::ALL {
         for variant in case.variants {
-            for portable in portable(case, variant)? {
-                document.problems.push(problem((case, variant), &portable, &native, &mut data, &failed)?);
-                document.kernels.extend(portable.kernels().into_iter().map(text));
-            }
+            let portable = case.problem(&Capabilities::default(), case.sizes[0], variant)?;
+            document.problems.push(problem((case, variant), &portable, &native, &mut data, &failed)?);
+            document.kernels.extend(portable.kernels().into_iter().map(text));
         }
     }
     data.out.flush().map_err(&failed)?;

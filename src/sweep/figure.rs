@@ -2,8 +2,8 @@
 
 use tiny_skia::PathBuilder;
 
-use super::record::{Adapter, Line, Point, Status, points};
-use super::report::{adapters, title};
+use super::record::{Line, Point, Status, points};
+use super::report::{Used, devices};
 use crate::Result;
 use crate::plot::{Anchor, Canvas, GRID, INK, LABEL, Rgb, SOFT_INK, TICK, WIDTH, grouped, plain, significant};
 
@@ -14,11 +14,14 @@ const SMALL: f32 = 13.0;
 
 /// The pictures with their file names; none of what has no times.
 pub(super) fn draw(lines: &[Line]) -> Result<Vec<(&'static str, Canvas)>> {
-    let devices: Vec<Device<'_>> = adapters(lines)
+    let devices: Vec<Device> = devices(lines)
         .into_iter()
-        .filter(|a| a.error.is_none())
+        .filter(|used| used.about.error.is_none())
         .enumerate()
-        .map(|(i, about)| Device { about, name: title(&about.name, &about.build), colour: COLOURS[i % COLOURS.len()] })
+        .map(|(i, used)| {
+            let mark = if used.doubts().is_some() { "† " } else { "" };
+            Device { name: format!("{mark}{}", used.title()), used, colour: COLOURS[i % COLOURS.len()] }
+        })
         .collect();
     let timed: Vec<&Point> =
         points(lines).filter(|p| p.status == Status::Right && p.time().is_some_and(|t| t.median > 0.0)).collect();
@@ -38,16 +41,23 @@ pub(super) fn draw(lines: &[Line]) -> Result<Vec<(&'static str, Canvas)>> {
     Ok(pictures)
 }
 
-struct Device<'a> {
-    about: &'a Adapter,
+struct Device {
+    used: Used,
+    /// With a dagger if its times are not to be trusted.
     name: String,
     colour: Rgb,
 }
 
-impl Device<'_> {
+impl Device {
     fn has(&self, p: &Point) -> bool {
-        p.adapter == self.about.name && p.build == self.about.build
+        p.adapter == self.used.about.name && p.build == self.used.about.build
     }
+}
+
+/// What a picture shows, and what daggers mean if there are any.
+fn subtitle(text: &str, devices: &[Device]) -> String {
+    let doubted = devices.iter().any(|d| d.used.doubts().is_some());
+    format!("{text}{}", if doubted { "; †: times not to be trusted, see report.md" } else { "" })
 }
 
 /// A rectangle with two logarithmic axes.
@@ -139,7 +149,7 @@ fn overlap(a: &Taken, b: &Taken) -> bool {
     a[0] < b[0] + b[2] && b[0] < a[0] + a[2] && a[1] < b[1] + b[3] && b[1] < a[1] + a[3]
 }
 
-/// A name beside a dot where there is room for it; else none.
+/// A name beside a dot, or where there is no room for it further away, with a line to it.
 fn name_beside(canvas: &mut Canvas, axes: &Log, taken: &mut Vec<Taken>, at: [f32; 2], name: &str) {
     let width = canvas.text_width(name, SMALL);
     let [left, top, wide, high] = axes.rect;
@@ -162,10 +172,27 @@ fn name_beside(canvas: &mut Canvas, axes: &Log, taken: &mut Vec<Taken>, at: [f32
             return;
         }
     }
+    for ring in 1..=8 {
+        for turn in 0..16 {
+            let (sin, cos) = (turn as f32 * std::f32::consts::TAU / 16.0).sin_cos();
+            let away = 14.0 + 16.0 * ring as f32;
+            let end = [at[0] + away * cos, at[1] + away * sin];
+            let x = if cos < -0.1 { end[0] - width - 3.0 } else { end[0] + 3.0 };
+            let y = end[1] + 4.5;
+            let place = [x - 1.0, y - SMALL + 1.0, width + 2.0, SMALL + 2.0];
+            let inside = x > left + 2.0 && x + width < left + wide - 2.0 && place[1] > top && y + 3.0 < top + high;
+            if inside && !taken.iter().any(|t| overlap(t, &place)) {
+                canvas.line(at, end, SOFT_INK, 0.8, None);
+                canvas.text(name, [x, y], SMALL, SOFT_INK, Anchor::Start);
+                taken.push(place);
+                return;
+            }
+        }
+    }
 }
 
 /// The largest size of each case's first variant on a device.
-fn largest<'a>(device: &Device<'_>, timed: &[&'a Point]) -> Vec<&'a Point> {
+fn largest<'a>(device: &Device, timed: &[&'a Point]) -> Vec<&'a Point> {
     let mut found: Vec<&'a Point> = Vec::new();
     for p in timed.iter().filter(|p| device.has(p)) {
         match found.iter_mut().find(|f| f.case == p.case) {
@@ -178,13 +205,13 @@ fn largest<'a>(device: &Device<'_>, timed: &[&'a Point]) -> Vec<&'a Point> {
 }
 
 /// Operations a byte against operations a second, under what the device can do at most.
-fn roofline(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> {
+fn roofline(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let intensity = |p: &Point| p.operations as f64 / p.bytes as f64;
     let rate = |p: &Point| p.arithmetic.unwrap_or(f64::NAN);
     let usable = |p: &&&Point| p.operations > 0 && p.bytes > 0 && p.arithmetic.is_some();
-    let shown: Vec<&Device<'_>> =
-        devices.iter().filter(|d| d.about.bandwidth.is_some() && timed.iter().any(|p| d.has(p))).collect();
-    let ceilings = shown.iter().flat_map(|d| d.about.arithmetic);
+    let shown: Vec<&Device> =
+        devices.iter().filter(|d| d.used.about.bandwidth.is_some() && timed.iter().any(|p| d.has(p))).collect();
+    let ceilings = shown.iter().flat_map(|d| d.used.about.arithmetic);
     let x = decades(timed.iter().filter(usable).map(|p| intensity(p)));
     let y = decades(timed.iter().filter(usable).map(|p| rate(p)).chain(ceilings));
     let (Some(x), Some(y)) = (x, y) else { return Ok(None) };
@@ -195,7 +222,10 @@ fn roofline(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> 
     let mut canvas = Canvas::new(WIDTH, TOP + rows as f32 * (high + 120.0))?;
     canvas.headline(
         "Roofline",
-        "the largest size of each case; lines: the copy kernel's bandwidth and the multiply-add kernel's rate on that device",
+        &subtitle(
+            "each case's first variant in its largest size; lines: the copy kernel's bandwidth and the multiply-add kernel's rate on that device",
+            devices,
+        ),
     );
     for (i, device) in shown.iter().enumerate() {
         let at = [left + (i % columns) as f32 * (width + between), TOP + (i / columns) as f32 * (high + 120.0)];
@@ -211,7 +241,7 @@ fn roofline(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> 
         );
         canvas.text_upward("rate (GFLOP/s)", [at[0] - 70.0, at[1] + high / 2.0], LABEL);
         let mut taken: Vec<Taken> = Vec::new();
-        if let (Some(bandwidth), Some(peak)) = (device.about.bandwidth, device.about.arithmetic) {
+        if let (Some(bandwidth), Some(peak)) = (device.used.about.bandwidth, device.used.about.arithmetic) {
             let knee = (peak / bandwidth).clamp(x.0, x.1);
             let roof = [x.0, knee, x.1].map(|x| [x, (x * bandwidth).min(peak)]);
             axes.curve(&mut canvas, &roof, INK, 2.0);
@@ -243,14 +273,14 @@ fn three(value: f64) -> String {
 }
 
 /// The devices and their colours, above the panels.
-fn legend(canvas: &mut Canvas, devices: &[Device<'_>]) {
+fn legend(canvas: &mut Canvas, devices: &[Device]) {
     let keys: Vec<(&str, Rgb)> = devices.iter().map(|d| (&*d.name, d.colour)).collect();
     let width = canvas.keys_width(&keys);
     canvas.keys([((WIDTH - width) / 2.0 + 7.0).max(20.0), 112.0], &keys);
 }
 
 /// Time against size, a panel for each case.
-fn scaling(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> {
+fn scaling(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let mut cases: Vec<(&str, &str)> = Vec::new();
     for p in timed {
         let several = timed.iter().any(|q| q.case == p.case && q.variant == p.variant && q.size != p.size);
@@ -266,8 +296,13 @@ fn scaling(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> {
     let (pitch_x, pitch_y) = ((WIDTH - left - 20.0) / COLUMNS as f32, high + 92.0);
     let rows = cases.len().div_ceil(COLUMNS);
     let mut canvas = Canvas::new(WIDTH, TOP + rows as f32 * pitch_y + 20.0)?;
-    canvas
-        .headline("Time against size", "kernels alone; median time in µs upwards, size to the right, both logarithmic");
+    canvas.headline(
+        "Time against size",
+        &subtitle(
+            "kernels alone, each case's first variant; median time in µs upwards, size to the right, both logarithmic",
+            devices,
+        ),
+    );
     legend(&mut canvas, devices);
     for (i, (case, variant)) in cases.iter().enumerate() {
         let own: Vec<&&Point> = timed.iter().filter(|p| p.case == *case && p.variant == *variant).collect();
@@ -302,13 +337,13 @@ fn scaling(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> {
 }
 
 /// The time on every device over that on the first, a row for each case.
-fn backends(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> {
+fn backends(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let Some((first, others)) = devices.split_first().filter(|(_, others)| !others.is_empty()) else { return Ok(None) };
     let time = |p: &Point| p.time().map_or(f64::NAN, |t| t.median);
-    let rows: Vec<(&Point, Vec<(&Device<'_>, f64)>)> = largest(first, timed)
+    let rows: Vec<(&Point, Vec<(&Device, f64)>)> = largest(first, timed)
         .into_iter()
         .map(|p| {
-            let same = |d: &Device<'_>| {
+            let same = |d: &Device| {
                 timed.iter().find(|q| d.has(q) && (&q.case, &q.variant, q.size) == (&p.case, &p.variant, p.size))
             };
             (p, others.iter().filter_map(|d| Some((d, time(same(d)?) / time(p)))).collect())
@@ -322,7 +357,13 @@ fn backends(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> 
     let mut canvas = Canvas::new(WIDTH, TOP + high + 100.0)?;
     canvas.headline(
         "Backend against backend",
-        &format!("time of the kernels over that on {}; the largest size of each case", first.name),
+        &subtitle(
+            &format!(
+                "time of the kernels over that on {}; the first variant of each case in its largest size",
+                first.name
+            ),
+            devices,
+        ),
     );
     legend(&mut canvas, others);
     let axes = Log { rect: [left, TOP, WIDTH - left - 60.0, high], x, y: (1.0, 10.0) };
@@ -340,12 +381,13 @@ fn backends(devices: &[Device<'_>], timed: &[&Point]) -> Result<Option<Canvas>> 
         let variant = if p.variant == "default" { String::new() } else { format!(", {}", p.variant) };
         let name = format!("{}{variant}, {}", p.case, grouped(p.size));
         canvas.text(&name, [left - 12.0, y + 0.36 * TICK], TICK, INK, Anchor::End);
+        // Beside each other, each device always in its own place.
         for (device, ratio) in ratios {
+            let at = others.iter().position(|d| std::ptr::eq(d, *device)).unwrap_or(0);
+            let y = y + (at as f32 - (others.len() - 1) as f32 / 2.0) * (0.7 * pitch / others.len() as f32).min(7.0);
             let x = axes.at(*ratio, 1.0)[0];
             canvas.line([one, y], [x, y], device.colour, 1.4, None);
-        }
-        for (device, ratio) in ratios {
-            dot(&mut canvas, [axes.at(*ratio, 1.0)[0], y], device.colour);
+            dot(&mut canvas, [x, y], device.colour);
         }
     }
     let name = format!("time over that on {} (left of 1: faster)", first.name);

@@ -1,5 +1,6 @@
 //! What a sweep leaves behind: `points.jsonl`, an object a line, each line written at once.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ const LOCK_TRIES: u32 = 30;
 pub enum Line {
     /// The first line: which sweep it is.
     Sweep(Header),
-    /// A device that was opened, with its ceilings; again for every start.
+    /// A device that was opened, with its ceilings; again for every start and end.
     Adapter(Adapter),
     /// A point measured twice.
     Control(Control),
@@ -70,7 +71,7 @@ impl Header {
         Self {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
-            commit: super::source::commit(),
+            commit: super::source::commit().into(),
             shaders: super::source::shaders(),
             wgpu: super::source::wgpu_version().into(),
             adapters: config.adapters.clone(),
@@ -94,7 +95,7 @@ impl Header {
         };
         let differing = |(key, value): (&String, &Value)| {
             let found = other.get(key).unwrap_or(&Value::Null);
-            // The same program may be asked again after a further commit.
+            // Kernels that are the same may come of a later commit.
             if value == found || key == "commit" {
                 return None;
             }
@@ -270,11 +271,15 @@ pub struct Point {
     pub operations: u64,
     /// Kernel dispatches of a run.
     pub dispatches: usize,
+    /// How many of its kernels ran specialised; `None` where none are asked for.
+    #[serde(default)]
+    pub specialised: Option<usize>,
     /// Bytes over the kernels' time, GB/s.
     pub bandwidth: Option<f64>,
     /// Operations over the kernels' time, GFLOP/s.
     pub arithmetic: Option<f64>,
-    /// Share of the copy kernel's bandwidth on this device in this run; above 1 where a cache holds the data.
+    /// Share of the copy kernel's bandwidth on this device when the sweep was started; above 1 where a cache holds the
+    /// data. The report takes the best of all measurements of that bandwidth.
     pub bandwidth_share: Option<f64>,
     /// Share of the multiply-add kernel's rate.
     pub arithmetic_share: Option<f64>,
@@ -351,23 +356,27 @@ pub struct Folder {
     pub lines: Vec<Line>,
 }
 
-/// The whole lines of a text, parsed; the place behind the last of them.
-fn parse(path: &Path, text: &str) -> Result<(Vec<Line>, usize)> {
-    let whole = text.rfind('\n').map_or(0, |at| at + 1);
+/// The whole lines of a file; a last one that was cut off, maybe within a letter, does not count.
+pub(super) fn whole<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
+    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    std::str::from_utf8(&bytes[..end]).map_err(|e| Error::file(path, e))
+}
+
+fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {
     let line = |(i, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|e| Error::file(path, format_args!("line {}: {e}", i + 1)))
     };
-    let lines = text[..whole].lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).map(line);
-    Ok((lines.collect::<Result<_>>()?, whole))
+    text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).map(line).collect()
 }
 
 impl Folder {
-    /// A new folder for this sweep, or the one of a sweep with this header that was left off.
+    /// A new folder for this sweep, or the one of a sweep with this header that was left off. Says so when it waits for
+    /// another sweep to let go of it.
     ///
     /// # Errors
     /// `File` for a folder of something else, of another sweep with what differs, one in which a sweep runs, or one that
     /// cannot be written.
-    pub fn open(path: &Path, header: &Header) -> Result<Self> {
+    pub fn open(path: &Path, header: &Header, say: &dyn Fn(&str)) -> Result<Self> {
         std::fs::create_dir_all(path).map_err(|e| Error::file(path, e))?;
         let points = path.join(POINTS);
         if !points.exists() {
@@ -382,6 +391,9 @@ impl Folder {
         // A sweep that was killed a moment ago may not be gone yet.
         let mut left = LOCK_TRIES;
         while let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+            if left == LOCK_TRIES {
+                say(&format!("another sweep holds {}; waiting a moment", path.display()));
+            }
             if left == 0 {
                 return Err(Error::file(path, "another sweep is writing there; wait for it, or name another folder"));
             }
@@ -390,11 +402,15 @@ impl Folder {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail)?;
-        // What was cut off may end within a letter.
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let text = std::str::from_utf8(&bytes[..whole]).map_err(|e| Error::file(&points, e))?;
-        let (lines, _) = parse(&points, text)?;
-        file.set_len(whole as u64).map_err(fail)?;
+        let text = whole(&points, &bytes)?;
+        let mut lines = parse(&points, text)?;
+        let mut end = text.len() as u64;
+        // A sweep that never came to a point, because its device did not open say, holds no folder.
+        let begun = lines.iter().any(|line| matches!(line, Line::Point(_)));
+        if matches!(lines.first(), Some(Line::Sweep(there)) if !begun && header.difference(there).is_some()) {
+            (lines, end) = (Vec::new(), 0);
+        }
+        file.set_len(end).map_err(fail)?;
         file.seek(SeekFrom::End(0)).map_err(fail)?;
         let mut folder = Self { path: path.into(), file, lines };
         match folder.lines.first() {
@@ -430,9 +446,11 @@ impl Folder {
     }
 }
 
-/// The points among lines.
+/// The points among lines, each as it was measured last: what failed may have been run again.
 pub fn points(lines: &[Line]) -> impl Iterator<Item = &Point> {
-    lines.iter().filter_map(|line| if let Line::Point(point) = line { Some(&**point) } else { None })
+    let all = || lines.iter().filter_map(|line| if let Line::Point(point) = line { Some(&**point) } else { None });
+    let last: HashMap<Key, usize> = all().enumerate().map(|(i, point)| (point.key(), i)).collect();
+    all().enumerate().filter(move |(i, point)| last.get(&point.key()) == Some(i)).map(|(_, point)| point)
 }
 
 /// The lines of a sweep's folder; a last one that was cut off does not count.
@@ -443,8 +461,7 @@ pub fn read(folder: &Path) -> Result<Vec<Line>> {
     let path = folder.join(POINTS);
     let bytes = std::fs::read(&path)
         .map_err(|e| Error::file(&path, format_args!("cannot be read ({e}); name the folder of a sweep")))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let (lines, _) = parse(&path, &text)?;
+    let lines = parse(&path, whole(&path, &bytes)?)?;
     match lines.first() {
         Some(Line::Sweep(_)) => Ok(lines),
         _ => Err(Error::file(path, "line 1 does not say which sweep it is")),

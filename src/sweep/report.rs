@@ -30,15 +30,64 @@ pub(super) fn write(folder: &Path, lines: &[Line]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Devices in the order of first use, as they were opened last.
-pub(super) fn adapters(lines: &[Line]) -> Vec<&Adapter> {
-    let mut found: Vec<&Adapter> = Vec::new();
+/// Ceilings of one device that are further apart are those of a machine that does something else too.
+const STEADY: f64 = 1.25;
+
+/// A device, and how far its times are to be trusted.
+pub(super) struct Used {
+    /// As it was opened last, with the best of all its ceilings.
+    pub about: Adapter,
+    /// The best ceiling over the worst of the same kind.
+    pub apart: f64,
+    /// All its controls are within their bands.
+    pub controlled: bool,
+}
+
+impl Used {
+    pub(super) fn title(&self) -> String {
+        title(&self.about.name, &self.about.build)
+    }
+
+    /// What speaks against its times.
+    pub(super) fn doubts(&self) -> Option<String> {
+        let unsteady = || format!("its ceilings were {} times apart within the sweep", significant(self.apart));
+        match (self.controlled, self.apart > STEADY) {
+            (true, false) => None,
+            (true, true) => Some(unsteady()),
+            (false, false) => Some("the control does not hold".into()),
+            (false, true) => Some(format!("the control does not hold, and {}", unsteady())),
+        }
+    }
+}
+
+/// Devices in the order of first use.
+pub(super) fn devices(lines: &[Line]) -> Vec<Used> {
+    let mut found: Vec<Used> = Vec::new();
     for line in lines {
-        if let Line::Adapter(adapter) = line {
-            match found.iter_mut().find(|a| a.name == adapter.name && a.build == adapter.build) {
-                Some(known) => *known = adapter,
-                None => found.push(adapter),
+        let Line::Adapter(new) = line else { continue };
+        match found.iter_mut().find(|u| u.about.name == new.name && u.about.build == new.build) {
+            None => found.push(Used { about: new.clone(), apart: 1.0, controlled: true }),
+            Some(known) => {
+                let mut about = new.clone();
+                for (now, before) in
+                    [(&mut about.bandwidth, known.about.bandwidth), (&mut about.arithmetic, known.about.arithmetic)]
+                {
+                    if let (Some(a), Some(b)) = (*now, before) {
+                        known.apart = known.apart.max(a / b).max(b / a);
+                    }
+                    let best = [*now, before].into_iter().flatten().reduce(f64::max);
+                    *now = best;
+                }
+                known.about = about;
             }
+        }
+    }
+    for line in lines {
+        if let Line::Control(c) = line
+            && !c.holds()
+            && let Some(used) = found.iter_mut().find(|u| u.about.name == c.adapter && u.about.build == c.build)
+        {
+            used.controlled = false;
         }
     }
     found
@@ -95,14 +144,15 @@ fn markdown(lines: &[Line], pictures: &[String]) -> String {
         text.push('\n');
     }
     text += &controls(lines);
-    let devices = adapters(lines);
+    let devices = devices(lines);
     text += "## Devices\n\n| device | kind | driver | quirks | copy, GB/s | multiply-add, GFLOP/s |\n|---|---|---|---|--:|--:|\n";
-    for a in &devices {
+    for used in &devices {
+        let a = &used.about;
         let quirks = if a.quirks.is_empty() { "none".into() } else { a.quirks.join(", ") };
         let quirks = a.error.as_ref().map_or(quirks, |error| format!("cannot be used: {error}"));
         text += &format!(
             "| {} | {} | {} | {} | {} | {} |\n",
-            escape(&title(&a.name, &a.build)),
+            escape(&used.title()),
             escape(&a.kind),
             escape(&a.driver),
             escape(&quirks),
@@ -110,19 +160,40 @@ fn markdown(lines: &[Line], pictures: &[String]) -> String {
             number(a.arithmetic)
         );
     }
-    text += "\n";
+    text += "\nCeilings are measured at the start and at the end of a sweep; the best of them counts.\n\n";
     for picture in pictures {
         text += &format!("![{}]({picture})\n\n", picture.trim_end_matches(".png"));
     }
-    let used: Vec<&&Adapter> = devices.iter().filter(|a| a.error.is_none()).collect();
+    let used: Vec<&Used> = devices.iter().filter(|u| u.about.error.is_none()).collect();
     if used.len() > 1 {
         text += &against(&used, &all);
     }
-    for a in used {
-        text += &format!("## {}\n\n", escape(&title(&a.name, &a.build)));
+    for used in used {
+        let a = &used.about;
+        text += &format!("## {}\n\n", escape(&used.title()));
+        let own: Vec<&&Point> = all.iter().filter(|p| p.adapter == a.name && p.build == a.build).collect();
+        let bandwidth_share = |p: &Point| Some(p.bandwidth? / a.bandwidth?);
+        let arithmetic_share = |p: &Point| Some(p.arithmetic.filter(|_| p.operations > 0)? / a.arithmetic?);
+        if let Some(doubts) = used.doubts() {
+            text += &format!("**Not to be trusted: {doubts}.**\n\n");
+        }
+        let above = own.iter().filter(|p| arithmetic_share(p).is_some_and(|share| share > 1.0)).count();
+        if above > 0 {
+            text += &format!(
+                "**{above} points compute faster than the multiply-add kernel did: that was slowed down when it was \
+                 measured, and shares of it are too large.**\n\n"
+            );
+        }
+        let specialised: usize = own.iter().filter_map(|p| p.specialised).sum();
+        if own.iter().any(|p| p.specialised.is_some()) {
+            let points = own.iter().filter(|p| p.specialised.is_some_and(|n| n > 0)).count();
+            text += &format!(
+                "{specialised} kernels of {points} points ran specialised; the others have no such kernel.\n\n"
+            );
+        }
         text += "| case | variant | size | kernels | wall clock | GB/s | of copy | GFLOP/s | of multiply-add | deviation |\n";
         text += "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
-        for p in all.iter().filter(|p| p.adapter == a.name && p.build == a.build) {
+        for p in own {
             let deviation = match (p.status, p.deviation) {
                 (Status::Right, Some(0.0)) => "bits equal".into(),
                 (Status::Right, Some(d)) => format!("{d:.2}"),
@@ -140,9 +211,9 @@ fn markdown(lines: &[Line], pictures: &[String]) -> String {
                 spread(p.kernel_us),
                 spread(p.wall_us),
                 number(p.bandwidth),
-                percent(p.bandwidth_share),
+                percent(bandwidth_share(p)),
                 number(operations),
-                percent(p.arithmetic_share.filter(|_| p.operations > 0)),
+                percent(arithmetic_share(p)),
             );
         }
         text.push('\n');
@@ -152,7 +223,7 @@ fn markdown(lines: &[Line], pictures: &[String]) -> String {
 
 fn heading(h: &Header) -> String {
     let mut text = format!(
-        "spikewave {} at {}, wgpu {}; {} samples behind {} runs of warm-up.\n\n",
+        "spikewave {} of commit {}, wgpu {}; {} samples behind {} runs of warm-up.\n\n",
         h.version, h.commit, h.wgpu, h.samples, h.warmup
     );
     if h.samples < super::LEAST_SAMPLES {
@@ -162,8 +233,9 @@ fn heading(h: &Header) -> String {
     text += "Times are medians ± the median distance from them. *Kernels*: by the device's timestamps from the first \
              dispatch to the end of the last, without transfers (native path: the wall clock around each kernel). *Wall \
              clock*: from the call to the results on the host. *GB/s*: the bytes that any method has to move over the \
-             kernels' time; above 100 % of the copy kernel's 64 MiB where a cache holds the data. *Deviation*: the worst \
-             element's distance from the native path in units of what the model allows.\n\n";
+             kernels' time; above 100 % of the copy kernel's 64 MiB where a cache holds the data. *GFLOP/s*: \
+             the operations of the definition or of the usual fast method; none where that depends on the data. \
+             *Deviation*: the worst element's distance from the native path in units of what the model allows.\n\n";
     text
 }
 
@@ -195,7 +267,7 @@ fn controls(lines: &[Line]) -> String {
 }
 
 /// Every point on every device.
-fn against(devices: &[&&Adapter], all: &[&Point]) -> String {
+fn against(devices: &[&Used], all: &[&Point]) -> String {
     let mut rows: Vec<(&str, &str, usize)> = Vec::new();
     let mut cells = BTreeMap::new();
     for p in all {
@@ -206,8 +278,9 @@ fn against(devices: &[&&Adapter], all: &[&Point]) -> String {
         cells.insert((row, &*p.adapter, &*p.build), *p);
     }
     let mut text = String::from("## Backend against backend\n\n| case | variant | size |");
-    for a in devices {
-        text += &format!(" {} |", escape(&title(&a.name, &a.build)));
+    for used in devices {
+        let mark = if used.doubts().is_some() { "† " } else { "" };
+        text += &format!(" {mark}{} |", escape(&used.title()));
     }
     text += "\n|---|---|--:|";
     text += &"--:|".repeat(devices.len());
@@ -215,8 +288,8 @@ fn against(devices: &[&&Adapter], all: &[&Point]) -> String {
     for row in rows {
         text += &format!("| {} | {} | {} |", row.0, row.1, row.2);
         let median = |a: &Adapter| cells.get(&(row, &*a.name, &*a.build)).and_then(|p| Some(p.time()?.median));
-        let first = devices.first().and_then(|a| median(a));
-        for (i, a) in devices.iter().enumerate() {
+        let first = devices.first().and_then(|used| median(&used.about));
+        for (i, a) in devices.iter().map(|used| &used.about).enumerate() {
             let cell = match (median(a), cells.get(&(row, &*a.name, &*a.build)).map(|p| p.status)) {
                 (Some(us), _) => {
                     let ratio =
@@ -232,6 +305,9 @@ fn against(devices: &[&&Adapter], all: &[&Point]) -> String {
         }
         text.push('\n');
     }
-    text += "\n× is the time over that of the first device.\n\n";
-    text
+    text += "\n× is the time over that of the first device.";
+    if devices.iter().any(|used| used.doubts().is_some()) {
+        text += " † Not to be trusted: see below.";
+    }
+    text + "\n\n"
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use super::cases::{self, Agreement, Problem};
 use super::ceiling::{self, Ceilings, Took, clock, timed};
 use super::config::{Build, Config, Job, LEAST_SAMPLES};
-use super::record::{Adapter, Control as Ratio, Folder, Header, KernelId, Key, Line, Point, Spread, Status};
+use super::record::{self, Adapter, Control as Ratio, Folder, Header, KernelId, Key, Line, Point, Spread, Status};
 use super::{report, source};
 use crate::device::gpu::{self, AdapterReport, Quirk};
-use crate::device::{CancelToken, Choice, Control, DeviceOptions, parse_size};
+use crate::device::{CancelToken, Choice, Control, DeviceOptions, Prepared, parse_size};
 use crate::io::Fingerprint;
 use crate::{Device, Error, Result};
 
@@ -58,7 +58,7 @@ pub struct Summary {
     pub refused: Vec<String>,
     /// Controls outside of the band: the times of these devices are not to be trusted.
     pub untrusted: Vec<String>,
-    /// Points that were there already.
+    /// Points that were there already and have not failed.
     pub before: usize,
     /// What was written.
     pub files: Vec<PathBuf>,
@@ -75,10 +75,11 @@ impl Summary {
 struct Target {
     name: String,
     build: Build,
-    options: DeviceOptions,
     device: Device,
     about: Adapter,
     ceilings: Option<Ceilings>,
+    /// Why it is lost for the rest of the sweep.
+    gone: Option<String>,
 }
 
 fn quirk(quirk: &Quirk) -> String {
@@ -90,8 +91,8 @@ fn quirk(quirk: &Quirk) -> String {
 }
 
 impl Target {
-    fn open(name: String, build: Build, options: DeviceOptions) -> Result<Self> {
-        let device = Device::open(&options)?;
+    fn open(name: String, build: Build, options: &DeviceOptions) -> Result<Self> {
+        let device = Device::open(options)?;
         let mut about = Adapter { name: name.clone(), build: build.name().into(), ..Adapter::default() };
         match &device {
             Device::Cpu(_) => {
@@ -106,12 +107,45 @@ impl Target {
                 about.quirks = gpu.quirks().iter().map(quirk).collect();
             }
         }
-        Ok(Self { name, build, options, device, about, ceilings: None })
+        Ok(Self { name, build, device, about, ceilings: None, gone: None })
+    }
+
+    /// After an error: opens this very device again if it was lost.
+    fn mend(&mut self, error: &Error, options: &Options<'_>) {
+        if matches!(self.device, Device::Cpu(_)) || !matches!(error, Error::DeviceLost { .. } | Error::Corrupted { .. })
+        {
+            return;
+        }
+        match self.device.reopen() {
+            Ok(device) => self.device = device,
+            Err(error) => {
+                let why = format!("{} was lost and does not open again: {error}", self.name);
+                options.say(&format!("{why}; the rest of its points fail"));
+                self.gone = Some(why);
+            }
+        }
+    }
+
+    /// Measures the ceilings, and keeps them as those of the device.
+    fn measure(&mut self, options: &Options<'_>) -> Result<()> {
+        match ceiling::measure(&self.device, &options.control()) {
+            Ok(ceilings) => {
+                self.ceilings = Some(ceilings);
+                self.about.bandwidth = Some(ceilings.bandwidth);
+                self.about.arithmetic = Some(ceilings.arithmetic);
+            }
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(error) => {
+                options.say(&format!("{}: no ceilings: {error}", self.name));
+                self.mend(&error, options);
+            }
+        }
+        Ok(())
     }
 }
 
 /// The devices that a configuration names, by their names, and whether each was asked for by itself.
-fn names(config: &Config) -> Result<Vec<(String, bool)>> {
+fn names(config: &Config, options: &Options<'_>) -> Result<Vec<(String, bool)>> {
     let mut names: Vec<(String, bool)> = Vec::new();
     let mut add = |name: String, asked| {
         if !names.iter().any(|(known, _)| *known == name) {
@@ -122,7 +156,13 @@ fn names(config: &Config) -> Result<Vec<(String, bool)>> {
         match adapter.parse::<Choice>()? {
             Choice::Named(name) if name == "all" => {
                 add("cpu".into(), false);
-                gpu::adapters().iter().map(AdapterReport::choose_by).for_each(|name| add(name, false));
+                let mut found = HashSet::new();
+                for name in gpu::adapters().iter().map(AdapterReport::choose_by) {
+                    if !found.insert(name.clone()) {
+                        options.say(&format!("there is more than one \"{name}\": only the first is swept"));
+                    }
+                    add(name, false);
+                }
             }
             Choice::Cpu => add("cpu".into(), true),
             _ => add(adapter.trim().to_owned(), true),
@@ -135,7 +175,7 @@ fn names(config: &Config) -> Result<Vec<(String, bool)>> {
 fn open(config: &Config, options: &Options<'_>) -> Result<(Vec<Target>, Vec<Adapter>)> {
     let mut targets: Vec<Target> = Vec::new();
     let mut closed = Vec::new();
-    for (name, asked) in names(config)? {
+    for (name, asked) in names(config, options)? {
         for build in &config.builds {
             let choice: Choice = name.parse()?;
             // Twins have bounds checks of their own, always.
@@ -148,9 +188,11 @@ fn open(config: &Config, options: &Options<'_>) -> Result<(Vec<Target>, Vec<Adap
                 threads: config.threads,
                 force: config.force,
                 checked: *build == Build::Checked,
+                // Never at a time of its own among the samples.
+                specialise: Some(*build == Build::Specialised),
                 ..DeviceOptions::default()
             };
-            let opened = Target::open(name.clone(), *build, options_of);
+            let opened = Target::open(name.clone(), *build, &options_of);
             match opened {
                 Ok(mut target) => {
                     // Part of a name means one adapter, whose whole name the points have.
@@ -192,14 +234,14 @@ impl Options<'_> {
     }
 }
 
-/// Runs what the folder does not have yet, and writes the report and the pictures.
+/// Runs what the folder does not have yet or what failed, and writes the report and the pictures.
 ///
 /// # Errors
 /// As [`Folder::open`]; what opening a device that is named gives; `Cancelled`, after which the same call goes on. What
 /// goes wrong on a device is a point's status and not an error.
 pub fn run(config: &Config, output: &Path, options: &Options<'_>) -> Result<Summary> {
-    let mut folder = Folder::open(output, &Header::new(config))?;
-    let before = folder.points().count();
+    let mut folder = Folder::open(output, &Header::new(config), &|text| options.say(text))?;
+    let before = folder.points().filter(|p| p.status != Status::Failed).count();
     let result = points(config, &mut folder, options);
     if !matches!(result, Ok(()) | Err(Error::Cancelled)) {
         return result.map(|()| Summary::default());
@@ -212,22 +254,22 @@ pub fn run(config: &Config, output: &Path, options: &Options<'_>) -> Result<Summ
 /// What lines come to.
 fn summarise(lines: &[Line]) -> Summary {
     let mut summary = Summary::default();
+    for p in record::points(lines) {
+        let said = format!("{}: {}", p.key(), p.detail.as_deref().unwrap_or_default());
+        match p.status {
+            Status::Right => summary.right += 1,
+            Status::Wrong => summary.wrong.push(said),
+            Status::Failed => summary.failed.push(said),
+            Status::Refused => summary.refused.push(said),
+        }
+    }
     for line in lines {
-        match line {
-            Line::Point(p) => {
-                let said = format!("{}: {}", p.key(), p.detail.as_deref().unwrap_or_default());
-                match p.status {
-                    Status::Right => summary.right += 1,
-                    Status::Wrong => summary.wrong.push(said),
-                    Status::Failed => summary.failed.push(said),
-                    Status::Refused => summary.refused.push(said),
-                }
-            }
-            Line::Control(c) if !c.holds() => {
-                let Ratio { adapter, when, ratio, band, .. } = c;
-                summary.untrusted.push(format!("{adapter}, {when}: {ratio:.3}, must be within {band} of 1"));
-            }
-            _ => {}
+        if let Line::Control(c) = line
+            && !c.holds()
+        {
+            let Ratio { when, ratio, band, .. } = c;
+            let device = report::title(&c.adapter, &c.build);
+            summary.untrusted.push(format!("{device}, {when}: {ratio:.3}, must be within {band} of 1"));
         }
     }
     summary
@@ -235,12 +277,19 @@ fn summarise(lines: &[Line]) -> Summary {
 
 fn points(config: &Config, folder: &mut Folder, options: &Options<'_>) -> Result<()> {
     let jobs = config.jobs();
+    let tell = |text: &str, devices: usize| {
+        if let Some(progress) = options.progress {
+            progress(0, jobs.len() * devices, text);
+        }
+    };
+    tell("opening devices", 1);
     let (mut targets, closed) = open(config, options)?;
-    let done: HashSet<Key> = folder.points().map(Point::key).collect();
+    // What failed is run again.
+    let done: HashSet<Key> = folder.points().filter(|p| p.status != Status::Failed).map(Point::key).collect();
     let is_done = |target: &Target, job: &Job| done.contains(&Key::new(&target.name, target.build, job));
     for target in &targets {
-        let known =
-            |line: &&Line| matches!(line, Line::Adapter(a) if a.name == target.name && a.build == target.about.build);
+        let of = |a: &Adapter| a.name == target.name && a.build == target.about.build && a.error.is_none();
+        let known = |line: &&Line| matches!(line, Line::Adapter(a) if of(a));
         if let Some(Line::Adapter(before)) = folder.lines.iter().find(known)
             && before.driver != target.about.driver
         {
@@ -259,25 +308,22 @@ fn points(config: &Config, folder: &mut Folder, options: &Options<'_>) -> Result
     let reference = Device::open(&reference)?;
     // Times are asked for.
     let timing = config.samples >= LEAST_SAMPLES;
+    let devices = targets.len();
     for target in &mut targets {
         options.check()?;
         if timing {
-            match ceiling::measure(&target.device, &options.control()) {
-                Ok(ceilings) => target.ceilings = Some(ceilings),
-                Err(Error::Cancelled) => return Err(Error::Cancelled),
-                Err(error) => options.say(&format!("{}: no ceilings: {error}", target.name)),
-            }
-            target.about.bandwidth = target.ceilings.map(|c| c.bandwidth);
-            target.about.arithmetic = target.ceilings.map(|c| c.arithmetic);
+            tell(&format!("the ceilings of {}", target.name), devices);
+            target.measure(options)?;
         }
         folder.append(Line::Adapter(target.about.clone()))?;
     }
     if timing {
+        tell("the controls", devices);
         controls(config, &mut targets, "start", folder, options)?;
     }
     let all = jobs.len() * targets.len();
     let mut at = 0;
-    let context = Context { config, commit: source::commit(), options };
+    let context = Context { config, options };
     for job in &jobs {
         let mut expected = None;
         for target in &mut targets {
@@ -297,17 +343,27 @@ fn points(config: &Config, folder: &mut Folder, options: &Options<'_>) -> Result
                 expected = Some(results);
             }
             let Some(expected) = &expected else { continue };
-            let point = context.point(target, job, expected)?;
-            if matches!(point.status, Status::Wrong | Status::Failed) {
+            let was_gone = target.gone.is_some();
+            let (point, error) = context.point(target, job, expected)?;
+            if !was_gone && matches!(point.status, Status::Wrong | Status::Failed) {
                 let what = if point.status == Status::Wrong { "WRONG RESULT" } else { "FAILED" };
                 options.say(&format!("{what}: {}: {}", point.key(), point.detail.as_deref().unwrap_or_default()));
             }
             folder.append(Line::Point(Box::new(point)))?;
+            if let Some(error) = error {
+                target.mend(&error, options);
+            }
         }
         targets.iter().for_each(|t| t.device.trim());
         reference.trim();
     }
     if timing {
+        // Once more: a machine that is busy at the start, or throttled at the end, has lower ceilings than it had.
+        for target in targets.iter_mut().filter(|t| t.gone.is_none()) {
+            options.check()?;
+            target.measure(options)?;
+            folder.append(Line::Adapter(target.about.clone()))?;
+        }
         controls(config, &mut targets, "end", folder, options)?;
     }
     if let Some(progress) = options.progress {
@@ -333,11 +389,14 @@ fn controls(
 ) -> Result<()> {
     let (name, size) = CONTROL;
     let case = cases::find(name).ok_or_else(|| Error::Internal(format!("no case {name}")))?;
-    for target in targets {
+    for target in targets.iter_mut().filter(|t| t.gone.is_none()) {
         let ratio = (|| {
             let problem = case.problem(target.device.capabilities(), size, case.variants[0])?;
             let mut pair = [target.device.prepare(&problem.recording)?, target.device.prepare(&problem.recording)?];
             let mut times = [Vec::new(), Vec::new()];
+            if target.build == Build::Specialised {
+                pair.iter_mut().for_each(Prepared::settle);
+            }
             for sample in 0..CONTROL_SAMPLES + config.warmup {
                 // First one, then the other.
                 for i in [sample % 2, 1 - sample % 2] {
@@ -370,7 +429,10 @@ fn controls(
                 folder.append(Line::Control(control))?;
             }
             Err(Error::Cancelled) => return Err(Error::Cancelled),
-            Err(error) => options.say(&format!("{}: no control point: {error}", target.name)),
+            Err(error) => {
+                options.say(&format!("{}: no control point: {error}", target.name));
+                target.mend(&error, options);
+            }
         }
     }
     Ok(())
@@ -378,7 +440,6 @@ fn controls(
 
 struct Context<'a> {
     config: &'a Config,
-    commit: String,
     options: &'a Options<'a>,
 }
 
@@ -389,10 +450,12 @@ struct Measured {
     checksum: String,
     deviation: f64,
     detail: Option<String>,
+    specialised: usize,
 }
 
 impl Context<'_> {
-    fn point(&self, target: &mut Target, job: &Job, expected: &[Vec<u8>]) -> Result<Point> {
+    /// What comes of a job on a device, and the error if it gave one.
+    fn point(&self, target: &Target, job: &Job, expected: &[Vec<u8>]) -> Result<(Point, Option<Error>)> {
         let mut point = Point {
             adapter: target.name.clone(),
             build: target.about.build.clone(),
@@ -413,6 +476,7 @@ impl Context<'_> {
             bytes: 0,
             operations: 0,
             dispatches: 0,
+            specialised: None,
             bandwidth: None,
             arithmetic: None,
             bandwidth_share: None,
@@ -420,17 +484,20 @@ impl Context<'_> {
             driver: target.about.driver.clone(),
             quirks: target.about.quirks.clone(),
             wgpu: source::wgpu_version().into(),
-            commit: self.commit.clone(),
+            commit: source::commit().into(),
         };
-        match self.measure(&target.device, job, expected) {
-            Ok(measured) => self.fill(&mut point, target, &measured),
-            Err(Error::Cancelled) => return Err(Error::Cancelled),
-            Err(error) => {
-                let refused = matches!(error, Error::Unsupported { .. } | Error::OverBudget { .. });
-                point.status = if refused { Status::Refused } else { Status::Failed };
-                point.detail = Some(error.to_string());
-                if matches!(error, Error::DeviceLost { .. } | Error::Corrupted { .. }) {
-                    target.device = Device::open(&target.options)?;
+        let mut failed = None;
+        if let Some(why) = &target.gone {
+            point.detail = Some(why.clone());
+        } else {
+            match self.measure(target, job, expected) {
+                Ok(measured) => fill(&mut point, target, &measured),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(error) => {
+                    let refused = matches!(error, Error::Unsupported { .. } | Error::OverBudget { .. });
+                    point.status = if refused { Status::Refused } else { Status::Failed };
+                    point.detail = Some(error.to_string());
+                    failed = Some(error);
                 }
             }
         }
@@ -439,10 +506,11 @@ impl Context<'_> {
         {
             point.kernels = kernels(&problem);
         }
-        Ok(point)
+        Ok((point, failed))
     }
 
-    fn measure(&self, device: &Device, job: &Job, expected: &[Vec<u8>]) -> Result<Measured> {
+    fn measure(&self, target: &Target, job: &Job, expected: &[Vec<u8>]) -> Result<Measured> {
+        let device = &target.device;
         let control = self.options.control();
         let problem = job.case.problem(device.capabilities(), job.size, job.variant)?;
         let mut prepared = device.prepare(&problem.recording)?;
@@ -450,6 +518,10 @@ impl Context<'_> {
         let (first, _) = timed(device, &mut prepared, &feeds, &control)?;
         let results = problem.results(&first)?;
         let (deviation, mut detail) = compare(&problem, expected, &results);
+        // Compiled and proved now, and not while others are timed.
+        if target.build == Build::Specialised && detail.is_none() {
+            prepared.settle();
+        }
         let mut took = Vec::with_capacity(self.config.samples);
         // A wrong result has no time.
         let runs = if detail.is_some() { 0 } else { self.config.warmup.saturating_sub(1) + self.config.samples };
@@ -465,36 +537,39 @@ impl Context<'_> {
         }
         let checksum = checksum(results.into_iter());
         drop(feeds);
-        Ok(Measured { problem, took, checksum, deviation, detail })
+        let specialised = prepared.specialised();
+        Ok(Measured { problem, took, checksum, deviation, detail, specialised })
     }
+}
 
-    fn fill(&self, point: &mut Point, target: &Target, m: &Measured) {
-        point.kernels = kernels(&m.problem);
-        point.bytes = m.problem.bytes;
-        point.operations = m.problem.operations;
-        point.dispatches = m.problem.recording.dispatches().count();
-        point.deviation = Some(m.deviation).filter(|d| d.is_finite());
-        point.checksum = Some(m.checksum.clone());
-        point.detail.clone_from(&m.detail);
-        point.status = if m.detail.is_some() { Status::Wrong } else { Status::Right };
-        if m.detail.is_some() {
-            return;
-        }
-        point.samples = m.took.len();
-        if m.took.len() < LEAST_SAMPLES {
-            return;
-        }
-        let us = |times: Vec<f64>| if times.len() == m.took.len() { Spread::of(&times) } else { None };
-        point.wall_us = us(m.took.iter().map(|t| t.wall.as_secs_f64() * 1e6).collect());
-        point.kernel_us = us(m.took.iter().filter_map(|t| Some(t.kernels?.as_secs_f64() * 1e6)).collect());
-        point.clock = point.kernel_us.and(clock(&target.device)).map(Into::into);
-        // Nanoseconds.
-        let Some(time) = point.kernel_us.map(|s| s.median * 1e3).filter(|t| *t > 0.0) else { return };
-        point.bandwidth = Some(m.problem.bytes as f64 / time);
-        point.arithmetic = Some(m.problem.operations as f64 / time);
-        point.bandwidth_share = point.bandwidth.zip(target.ceilings).map(|(b, c)| b / c.bandwidth);
-        point.arithmetic_share = point.arithmetic.zip(target.ceilings).map(|(a, c)| a / c.arithmetic);
+/// Takes over what was measured.
+fn fill(point: &mut Point, target: &Target, m: &Measured) {
+    point.kernels = kernels(&m.problem);
+    point.bytes = m.problem.bytes;
+    point.operations = m.problem.operations;
+    point.dispatches = m.problem.recording.dispatches().count();
+    point.specialised = (target.build == Build::Specialised).then_some(m.specialised);
+    point.deviation = Some(m.deviation).filter(|d| d.is_finite());
+    point.checksum = Some(m.checksum.clone());
+    point.detail.clone_from(&m.detail);
+    point.status = if m.detail.is_some() { Status::Wrong } else { Status::Right };
+    if m.detail.is_some() {
+        return;
     }
+    point.samples = m.took.len();
+    if m.took.len() < LEAST_SAMPLES {
+        return;
+    }
+    let us = |times: Vec<f64>| if times.len() == m.took.len() { Spread::of(&times) } else { None };
+    point.wall_us = us(m.took.iter().map(|t| t.wall.as_secs_f64() * 1e6).collect());
+    point.kernel_us = us(m.took.iter().filter_map(|t| Some(t.kernels?.as_secs_f64() * 1e6)).collect());
+    point.clock = point.kernel_us.and(clock(&target.device)).map(Into::into);
+    // Nanoseconds.
+    let Some(time) = point.kernel_us.map(|s| s.median * 1e3).filter(|t| *t > 0.0) else { return };
+    point.bandwidth = Some(m.problem.bytes as f64 / time);
+    point.arithmetic = Some(m.problem.operations as f64 / time);
+    point.bandwidth_share = point.bandwidth.zip(target.ceilings).map(|(b, c)| b / c.bandwidth);
+    point.arithmetic_share = point.arithmetic.zip(target.ceilings).map(|(a, c)| a / c.arithmetic);
 }
 
 fn kernels(problem: &Problem) -> Vec<KernelId> {

@@ -4,7 +4,7 @@
 //! A driver's compiler that knows a trip count or a flag unrolls the loop and drops the branch. It may also round
 //! otherwise, so a specialised kernel is used only after it gave, on seeded data, the very bits that the kernel gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -455,6 +455,8 @@ pub(super) struct Wanted {
     cases: Vec<(usize, Case)>,
     /// The same once asked for.
     asked: Vec<(usize, Arc<Special>)>,
+    /// Those that have been taken.
+    taken: BTreeSet<usize>,
 }
 
 impl Wanted {
@@ -481,10 +483,11 @@ impl Prepared {
     }
 
     fn take(&mut self) {
-        let pipelines = &mut self.pipelines;
+        let (pipelines, taken) = (&mut self.pipelines, &mut self.wanted.taken);
         self.wanted.asked.retain(|(at, special)| match special.made.get() {
             Some(Ok(proved)) => {
                 pipelines[*at] = proved.clone();
+                taken.insert(*at);
                 special.swapped.store(true, Ordering::Relaxed);
                 false
             }
@@ -515,6 +518,11 @@ impl Prepared {
         self.ask();
         self.shared.pipelines.settle();
         self.take();
+    }
+
+    /// How many of its kernels are specialised ones now.
+    pub fn specialised(&self) -> usize {
+        self.wanted.taken.len()
     }
 }
 

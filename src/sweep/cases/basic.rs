@@ -46,7 +46,7 @@ pub const REDUCE: Case = Case {
     name: "reduce",
     sizes: ELEMENTS,
     unit: "elements",
-    variants: &["sum", "sum_squares", "sum_odd"],
+    variants: &["sum", "sum_squares", "sum_odd", super::WIDE],
     make: reduce,
 };
 pub const EXTREMUM: Case =

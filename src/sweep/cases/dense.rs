@@ -9,14 +9,14 @@ pub const GEMM: Case = Case {
     name: "gemm",
     sizes: &[64, 256, 512, 1024],
     unit: "rows and columns",
-    variants: &["plain", "transposed"],
+    variants: &["plain", "transposed", super::WIDE],
     make: gemm,
 };
 pub const CONV1D: Case = Case {
     name: "conv1d",
     sizes: &[128, 1024, 4096],
     unit: "samples of 64 channels, to 128 by 3 taps",
-    variants: &["constant", "computed", "strided"],
+    variants: &["constant", "computed", "strided", super::WIDE],
     make: conv1d,
 };
 pub const CONV1D_LONG: Case = Case {

@@ -21,6 +21,8 @@ use crate::random::Random;
 use crate::recording::{Capabilities, Command, Recording};
 use crate::{Error, Result};
 
+/// The variant that takes the kernels that are made for software drivers, on every GPU.
+const WIDE: &str = "wide";
 /// The seed of all inputs.
 const SEED: u64 = 20_150_914;
 
@@ -74,7 +76,8 @@ pub struct Problem {
     /// Bytes that any method has to read and write at least: inputs once, results once, and what a step in time keeps
     /// once for each step.
     pub bytes: u64,
-    /// Additions, multiplications and the like that the definition takes, or the usual count of the fast method.
+    /// Additions, multiplications and the like that the definition takes, or the usual count of the fast method; 0 where
+    /// that depends on the data.
     pub operations: u64,
 }
 
@@ -128,8 +131,10 @@ impl Case {
             let why = format!("\"{variant}\"; {} has {}", self.name, self.variants.join(", "));
             return Err(Error::invalid("variant", why));
         }
+        // Not on the native path, whose results stay those of the usual kernels' twins.
+        let software = capabilities.software || variant == WIDE && !capabilities.native;
         let mut draft = Draft {
-            rec: Recording::new(self.name, capabilities),
+            rec: Recording::new(self.name, &Capabilities { software, ..capabilities.clone() }),
             random: Random::new(SEED, 0),
             feeds: Vec::new(),
             outputs: Vec::new(),

@@ -15,15 +15,17 @@ fn smallest() -> impl Iterator<Item = (&'static Case, &'static str)> {
 
 #[test]
 fn together_they_dispatch_every_kernel() {
-    let mut dispatched = BTreeSet::new();
-    // A software driver, for which some ops have kernels of their own, gets all others too.
-    let software = Capabilities { software: true, ..Capabilities::default() };
-    for (case, variant) in smallest() {
-        let problem = case.problem(&software, case.sizes[0], variant).unwrap();
-        dispatched.extend(problem.kernels().into_iter().map(Kernel::label));
+    // Software drivers, for which some ops have kernels of their own, and others.
+    for software in [true, false] {
+        let capabilities = Capabilities { software, ..Capabilities::default() };
+        let mut dispatched = BTreeSet::new();
+        for (case, variant) in smallest() {
+            let problem = case.problem(&capabilities, case.sizes[0], variant).unwrap();
+            dispatched.extend(problem.kernels().into_iter().map(Kernel::label));
+        }
+        let missing: Vec<_> = kernel::ALL.iter().map(|k| k.label()).filter(|k| !dispatched.contains(k)).collect();
+        assert!(missing.is_empty(), "no case dispatches {missing:?}, software: {software}");
     }
-    let missing: Vec<_> = kernel::ALL.iter().map(|k| k.label()).filter(|k| !dispatched.contains(k)).collect();
-    assert!(missing.is_empty(), "no case dispatches {missing:?}");
 }
 
 #[test]
