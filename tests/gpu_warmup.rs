@@ -161,15 +161,15 @@ fn a_budget_without_room_for_a_proof_keeps_the_generic_kernel_and_refuses_no_job
     for adapter in common::adapters() {
         let roomy = open(&adapter, DeviceOptions::default());
         let job = conv(&roomy, (1, 2048, 16, 64, 5), 2, Method::Direct);
-        let budget = Some(job.recording.plan().peak_bytes());
-        let device = open(&adapter, DeviceOptions { memory_budget: budget, ..DeviceOptions::default() });
+        let budget = job.recording.plan().peak_bytes();
+        let device = open(&adapter, DeviceOptions { memory_budget: Some(budget), ..DeviceOptions::default() });
         let expected = bits(&job, &mut roomy.prepare(&job.recording).unwrap()).0;
         let mut prepared = device.prepare(&job.recording).unwrap();
         prepared.settle();
         assert_eq!(bits(&job, &mut prepared).0, expected);
         let found = device.stats().specialised;
         assert_eq!((found.proved, found.swapped, found.refused), (0, 0, 1), "{found:?}");
-        assert_eq!(device.stats().memory.peak_bytes, budget.unwrap());
+        assert_eq!(device.stats().memory.peak_bytes, budget);
     }
 }
 
@@ -246,7 +246,7 @@ fn what_somebody_waits_for_overtakes_the_background_warmup() {
         let first = device.stats().pipelines_created;
         let all = kernels(gpu);
         // The background compiles it last.
-        let last = *all.iter().filter(|k| k.stage == 4).next_back().unwrap();
+        let last = *all.iter().rfind(|k| k.stage == 4).unwrap();
 
         let warmup = device.warmup_in_background(Vec::new()).unwrap();
         device.prepare(&warm).unwrap().run(&[], &Control::default()).unwrap();
