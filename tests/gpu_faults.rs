@@ -1,7 +1,7 @@
 //! Lost devices and failed allocations, injected by a Vulkan layer below wgpu.
 //!
-//! The layer is not part of this crate: `scripts/lanes` builds it where its source is at hand. Without it the tests say
-//! so and pass. It counts what the first device of a process does, and spares the ones after it. The loader drops it,
+//! The layer is not part of this crate: `scripts/lanes` builds it where its source, a C compiler and Vulkan's headers
+//! are at hand. Without it the tests say so and pass. It counts what the first device of a process does, and spares the ones after it. The loader drops it,
 //! and what it remembers, with the last instance, so that one process goes through many faults.
 //! Kernels: fill, selftest_loop, selftest_grid, selftest_group, canary.
 
@@ -220,12 +220,11 @@ fn told(result: std::result::Result<(), Failure>) -> String {
 #[test]
 fn faults_become_errors_and_the_next_device_works() {
     let Some(layer) = layer() else { return };
-    // Waits fail only in runs, which are short, and after which the child lingers.
-    let faults = [("LOST_AFTER", 0..=20), ("LOST_ON_WAIT", 4..=20), ("OOM_AFTER", 1..=6)];
+    let faults = [("LOST_AFTER", 0..=20), ("LOST_ON_WAIT", 1..=20), ("OOM_AFTER", 1..=6)];
     let found = outcomes(&layer, "calls_under_the_layer", &faults);
     for (kind, expected, places) in [
         ("LOST_AFTER", "device lost", &["open", "prepare", "run", "write", "read"][..]),
-        ("LOST_ON_WAIT", "device lost", &["run", "write", "read"]),
+        ("LOST_ON_WAIT", "device lost", &["open", "run", "write", "read"]),
         ("OOM_AFTER", "out of memory", &["open"]),
     ] {
         let of_kind: Vec<&str> =
@@ -254,7 +253,7 @@ fn calls_under_the_layer() {
 #[test]
 fn futures_wake_at_a_loss_and_jobs_survive_it() {
     let Some(layer) = layer() else { return };
-    let found = outcomes(&layer, "jobs_under_the_layer", &[("LOST_AFTER", 1..=20), ("LOST_ON_WAIT", 4..=12)]);
+    let found = outcomes(&layer, "jobs_under_the_layer", &[("LOST_AFTER", 1..=20), ("LOST_ON_WAIT", 1..=12)]);
     for kind in ["LOST_AFTER", "LOST_ON_WAIT"] {
         let count = |end: &str| found.iter().filter(|o| o.starts_with(kind) && o.ends_with(end)).count();
         assert!(count("future: device lost") > 5, "{kind} met few futures: {found:?}");
