@@ -220,11 +220,13 @@ fn told(result: std::result::Result<(), Failure>) -> String {
 #[test]
 fn faults_become_errors_and_the_next_device_works() {
     let Some(layer) = layer() else { return };
-    let faults = [("LOST_AFTER", 0..=20), ("LOST_ON_WAIT", 1..=20), ("OOM_AFTER", 1..=6)];
+    // Waits 1 to 3 are the opening's and not tested: the layer gives up while the software driver still works on the
+    // self-test, and nothing here can linger before that device is dropped.
+    let faults = [("LOST_AFTER", 0..=20), ("LOST_ON_WAIT", 4..=20), ("OOM_AFTER", 1..=6)];
     let found = outcomes(&layer, "calls_under_the_layer", &faults);
     for (kind, expected, places) in [
         ("LOST_AFTER", "device lost", &["open", "prepare", "run", "write", "read"][..]),
-        ("LOST_ON_WAIT", "device lost", &["open", "run", "write", "read"]),
+        ("LOST_ON_WAIT", "device lost", &["run", "write", "read"]),
         ("OOM_AFTER", "out of memory", &["open"]),
     ] {
         let of_kind: Vec<&str> =
@@ -253,7 +255,7 @@ fn calls_under_the_layer() {
 #[test]
 fn futures_wake_at_a_loss_and_jobs_survive_it() {
     let Some(layer) = layer() else { return };
-    let found = outcomes(&layer, "jobs_under_the_layer", &[("LOST_AFTER", 1..=20), ("LOST_ON_WAIT", 1..=12)]);
+    let found = outcomes(&layer, "jobs_under_the_layer", &[("LOST_AFTER", 1..=20), ("LOST_ON_WAIT", 4..=12)]);
     for kind in ["LOST_AFTER", "LOST_ON_WAIT"] {
         let count = |end: &str| found.iter().filter(|o| o.starts_with(kind) && o.ends_with(end)).count();
         assert!(count("future: device lost") > 5, "{kind} met few futures: {found:?}");
