@@ -86,6 +86,9 @@ impl From<MemoryPlan> for Announced {
 
 trait Job {
     fn name(&self) -> &'static str;
+    /// The least budget is at most so much of the comfortable size. The jobs here are small, so that what does not
+    /// shrink, a page for each buffer and what every tile needs, is more of it than it is of long data.
+    fn most_least(&self) -> f64;
     fn plan(&self, device: &Device) -> Result<Announced>;
     /// Whether all its memory on the native path is the recordings' own; synapses stay where they were built.
     fn in_lines(&self) -> bool {
@@ -112,6 +115,10 @@ impl Job for SearchJob {
         "search"
     }
 
+    fn most_least(&self) -> f64 {
+        0.18
+    }
+
     fn plan(&self, device: &Device) -> Result<Announced> {
         let [a, b] = &*STRAINS;
         Ok(Search::plan(device, [a, b], &self.0, None)?.memory.into())
@@ -130,6 +137,10 @@ struct DetectJob;
 impl Job for DetectJob {
     fn name(&self) -> &'static str {
         "detect"
+    }
+
+    fn most_least(&self) -> f64 {
+        0.1
     }
 
     fn plan(&self, device: &Device) -> Result<Announced> {
@@ -158,6 +169,10 @@ impl Job for PsdJob {
         "psd"
     }
 
+    fn most_least(&self) -> f64 {
+        0.15
+    }
+
     fn plan(&self, device: &Device) -> Result<Announced> {
         let strain = &STRAINS[0];
         Ok(condition::psd_plan(device, strain, &strain.segments(None)?, &welch(self.0))?.into())
@@ -177,6 +192,14 @@ impl Job for WhitenJob {
         match self.0 {
             Method::Official => "whiten, official",
             _ => "whiten, causal",
+        }
+    }
+
+    fn most_least(&self) -> f64 {
+        match self.0 {
+            // One transform of a whole segment.
+            Method::Official => 1.0,
+            _ => 0.19,
         }
     }
 
@@ -208,6 +231,11 @@ struct DecodeJob {
 impl Job for DecodeJob {
     fn name(&self) -> &'static str {
         if self.local { "decode, local" } else { "decode" }
+    }
+
+    fn most_least(&self) -> f64 {
+        // Spikes near the animal are few: what is left is one electrode's encoding spikes.
+        if self.local { 1.0 } else { 0.18 }
     }
 
     fn plan(&self, device: &Device) -> Result<Announced> {
@@ -257,6 +285,11 @@ impl Job for SimulateJob {
 
     fn in_lines(&self) -> bool {
         false
+    }
+
+    fn most_least(&self) -> f64 {
+        // Neurons and synapses, which every step needs: only the steps of a run shrink.
+        0.9
     }
 
     fn plan(&self, device: &Device) -> Result<Announced> {
@@ -319,6 +352,8 @@ fn under(job: &dyn Job, device: &Device) -> Result<(Announced, String, Stats)> {
     Ok((announced, result, stats))
 }
 
+/// A run opens some 50 devices an adapter, each with its self-test: half a minute on two free cores with one software
+/// driver, and more where others work too.
 #[test]
 fn every_budget_down_to_the_least_gives_the_same_bits_and_none_below_it_runs() {
     let _turn = common::turn();
@@ -335,12 +370,9 @@ fn every_budget_down_to_the_least_gives_the_same_bits_and_none_below_it_runs() {
             let device = open(2 << 30);
             let (comfortable, expected, _) = under(&*job, &device).unwrap_or_else(|e| panic!("{name}: {e}"));
             let Announced { counted, least, .. } = comfortable;
-            assert!(least <= counted, "{name}: {comfortable:?}");
-            table += &format!(
-                "{:<24} {name:<18} {counted:>10} {least:>10} {:>6.1} %\n",
-                device.name(),
-                100.0 * least as f64 / counted as f64
-            );
+            let share = least as f64 / counted as f64;
+            assert!(share <= job.most_least(), "{name} on {}: {share:.3} of {comfortable:?}", device.name());
+            table += &format!("{:<24} {name:<18} {counted:>10} {least:>10} {:>6.1} %\n", device.name(), 100.0 * share);
             drop(device);
             // The comfortable size itself is enough; then less and less, and the least.
             let budgets = [1, 2, 4, 10].map(|part| counted / part).into_iter().filter(|b| *b > least);

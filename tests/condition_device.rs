@@ -11,7 +11,7 @@ use std::f64::consts::TAU;
 use common::data;
 use num_complex::{Complex32, Complex64};
 use spikewave::Error;
-use spikewave::device::{Control, Device};
+use spikewave::device::{Choice, Control, Device, DeviceOptions};
 use spikewave::gw::condition::{self, LOW_HZ, Whitening};
 use spikewave::gw::filter;
 use spikewave::gw::spectrum::{Average, Psd, Symmetry, Welch, Window};
@@ -194,6 +194,20 @@ fn gaps_are_left_out() {
             }
         }
     }
+}
+
+/// On the native path it is the data, and nothing to open a device again for.
+#[test]
+fn what_f32_cannot_hold_is_refused_on_the_native_path() {
+    let mut strain = simulated(16_384, 5);
+    let segments = strain.segments(None).unwrap();
+    let welch = Welch { length: 1024, ..Welch::official(RATE) };
+    let psd = condition::reference_psd(&strain, &segments, &welch).unwrap();
+    strain.values.iter_mut().for_each(|v| *v *= 1e45);
+    let cpu = Device::open(&DeviceOptions::new(Choice::Cpu)).unwrap();
+    let result = condition::whiten(&cpu, &strain, &segments, &psd, Method::Official, &Control::default());
+    let error = result.unwrap_err();
+    assert!(matches!(&error, Error::InvalidArgument { .. }) && error.to_string().contains("sample"), "{error}");
 }
 
 #[test]

@@ -29,11 +29,11 @@ impl Drop for Staging {
 
 impl Prepared {
     /// Host-visible memory of a role for `bytes`, or smaller, for as many of them as it holds; not during a run, which
-    /// has its inputs or results there. What it takes beside the plan is small beside it, and where the budget has no
-    /// room for that either it is the recording's own, of whatever size.
+    /// has its inputs or results there. What it takes beside the plan is small beside it, and smaller where the budget
+    /// has no room for that; where it has none at all, it is the recording's own, of whatever size.
     pub(super) fn staging(&self, role: Role, bytes: u64) -> Result<Staging> {
         let most = (self.plan.peak_bytes() / 16).clamp(LEAST_CHUNK, CHUNK);
-        let bytes = size_class(bytes.min(most));
+        let mut bytes = size_class(bytes.min(most));
         let own = self.buffers.iter().filter(|(slot, _)| slot.role == role).max_by_key(|(slot, _)| slot.bytes);
         let own = own.map(|(slot, buffer)| Staging {
             buffer: buffer.clone(),
@@ -41,13 +41,17 @@ impl Prepared {
             lease: Vec::new(),
             shared: self.shared.clone(),
         });
-        match own {
-            Some(own) if own.bytes >= bytes => Ok(own),
-            own => match (self.leased(role, bytes), own) {
-                (Err(Error::OverBudget { .. }), Some(own)) => Ok(own),
-                (leased, _) => leased,
-            },
+        let own_bytes = own.as_ref().map_or(0, |own| own.bytes);
+        while bytes > own_bytes {
+            match (self.leased(role, bytes), &own) {
+                (Err(Error::OverBudget { .. }), _) if bytes > LEAST_CHUNK => {
+                    bytes = size_class(bytes / 2).max(LEAST_CHUNK);
+                }
+                (Err(Error::OverBudget { .. }), Some(_)) => break,
+                (leased, _) => return leased,
+            }
         }
+        own.ok_or_else(|| Error::Internal("host-visible memory of no bytes".into()))
     }
 
     /// Host-visible memory of its own.
