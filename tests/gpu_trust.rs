@@ -759,8 +759,11 @@ impl log::Log for Messages {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            self.0.lock().unwrap().push(record.args().to_string());
+        let said = record.args().to_string();
+        // The loader names the layers that the environment asks for, and the instance that it says so of.
+        let loaders = said.contains("Loader Message") || said.starts_with("\tobjects: (type: INSTANCE");
+        if self.enabled(record.metadata()) && !loaders {
+            self.0.lock().unwrap().push(said);
         }
     }
 

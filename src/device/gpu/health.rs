@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -15,12 +16,19 @@ use futures::task::AtomicWaker;
 
 use crate::{Error, Result};
 
+/// As long as a thread takes to wake up.
+const HAND_OVER: Duration = Duration::from_micros(100);
+
 /// The loss flag of one device.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     lost: OnceLock<String>,
     /// Who is to be woken by a loss: on a lost device wgpu never calls the callbacks that they wait for.
     sleepers: Mutex<Vec<Weak<AtomicWaker>>>,
+    /// Held by the thread of ours that polls.
+    polling: Mutex<()>,
+    /// Threads that wait for that.
+    queueing: AtomicUsize,
 }
 
 /// What a wait found.
@@ -81,16 +89,16 @@ impl Health {
 
     fn poll(&self, device: &wgpu::Device, kind: wgpu::PollType) -> Result<Waited> {
         self.check()?;
-        let polled = silently(|| device.poll(kind));
+        let polled = self.alone(|| silently(|| device.poll(kind)));
         self.check()?;
         match polled {
             Ok(Ok(_)) => Ok(Waited::Done),
             Ok(Err(wgpu::PollError::Timeout)) => Ok(Waited::Pending),
             Ok(Err(wgpu::PollError::WrongSubmissionIndex(..))) => Err(self.lose("a submission was rejected")),
-            // Two threads that wait together can trip an assertion of wgpu 30, which says nothing about the device, and
-            // a callback of the host application can panic; a device that is lost panics here again.
+            // A thread of the host that waits too can trip that assertion, which says nothing about the device, and a
+            // callback of the host can panic; a device that is lost panics here again.
             Err(_) => {
-                let again = silently(|| device.poll(wgpu::PollType::Poll));
+                let again = self.alone(|| silently(|| device.poll(wgpu::PollType::Poll)));
                 match again {
                     Err(message) if !FOREIGN.get() => Err(self.lose(message)),
                     _ => {
@@ -100,6 +108,26 @@ impl Health {
                 }
             }
         }
+    }
+
+    /// Polls while no other thread of ours does. Two that wait together can trip an assertion of wgpu 30, which drops the
+    /// callbacks that were due: buffers then stay mapped behind the back of who waits for them. A callback that polls
+    /// again, on the same thread, is let through.
+    fn alone<T>(&self, poll: impl FnOnce() -> T) -> T {
+        if POLLING.replace(true) {
+            return poll();
+        }
+        self.queueing.fetch_add(1, Ordering::Relaxed);
+        let turn = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.queueing.fetch_sub(1, Ordering::Relaxed);
+        let result = poll();
+        drop(turn);
+        POLLING.set(false);
+        // Who polls in a loop would take the lock again before the next thread wakes up.
+        if self.queueing.load(Ordering::Relaxed) > 0 {
+            std::thread::sleep(HAND_OVER);
+        }
+        result
     }
 
     /// Wakes who waits to look again: callbacks that were due have been dropped by a panic.
@@ -144,6 +172,8 @@ pub(super) fn now<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
 
 thread_local! {
     static SILENT: Cell<bool> = const { Cell::new(false) };
+    /// This thread polls.
+    static POLLING: Cell<bool> = const { Cell::new(false) };
     /// The last panic under [`silently`] was not wgpu's.
     static FOREIGN: Cell<bool> = const { Cell::new(false) };
 }
