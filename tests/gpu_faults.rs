@@ -1,8 +1,8 @@
 //! Lost devices and failed allocations, injected by a Vulkan layer below wgpu.
 //!
 //! The layer is not part of this crate: `scripts/lanes` builds it where its source, a C compiler and Vulkan's headers
-//! are at hand. Without it the tests say so and pass. It counts what the first device of a process does, and spares the ones after it. The loader drops it,
-//! and what it remembers, with the last instance, so that one process goes through many faults.
+//! are at hand. Without it the tests say so and pass. It counts what the first device of a process does, and spares the
+//! ones after it, so that each fault has a process of its own.
 //! Kernels: fill, selftest_loop, selftest_grid, selftest_group, canary.
 
 mod common;
@@ -26,9 +26,6 @@ const HANG: Duration = Duration::from_secs(1);
 /// From a loss to the end of the futures that wait.
 const WAKE: Duration = Duration::from_millis(100);
 
-/// The variables that the layer reads.
-const VARIABLES: [&str; 3] = ["LOST_AFTER", "LOST_ON_WAIT", "OOM_AFTER"];
-
 fn layer() -> Option<PathBuf> {
     let given = std::env::var_os("SPIKEWAVE_FAULT_LAYER").map(PathBuf::from);
     let folder = given.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/target/lanes/fault").into());
@@ -44,98 +41,112 @@ fn under(command: &mut Command, layer: &Path) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
 }
 
-/// The faults' outcomes, each `KIND=N PLACE: OUTCOME`, from children that go through some of them each, two at a time.
+/// Runs one of the tests below as a child, and returns what it prints.
+fn child(layer: &Path, test: &str, adapter: &str, fault: Option<(&str, String)>, normal: &str) -> String {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
+    child.env("FAULTY_ADAPTER", adapter).env("NORMAL_US", normal);
+    if let Some((variable, n)) = &fault {
+        child.env(variable, n);
+    }
+    let out = under(&mut child, layer);
+    let (text, noise) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{fault:?} on {adapter}: {:?}: {text}\n{noise}", out.status);
+    assert!(!noise.contains("panicked"), "{fault:?} on {adapter} printed a panic: {text}\n{noise}");
+    text.into_owned()
+}
+
+/// The faults' outcomes, each `KIND=N PLACE: OUTCOME`, from a child each, two at a time.
 fn outcomes(layer: &Path, test: &str, faults: &[(&str, std::ops::RangeInclusive<u32>)]) -> Vec<String> {
-    let all: Vec<String> =
-        faults.iter().flat_map(|(k, range)| range.clone().map(move |n| format!("{k}={n}"))).collect();
     let adapters: Vec<String> =
         common::adapters().into_iter().filter(|a| a.backend == "vulkan").map(|a| a.choose_by()).collect();
     assert!(!adapters.is_empty(), "the layer works with Vulkan only");
     let found = Mutex::new(Vec::new());
     for adapter in &adapters {
-        let work = |part: Vec<&str>| {
-            let mut child = Command::new(std::env::current_exe().unwrap());
-            child.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
-            child.env("FAULTS", part.join(" ")).env("FAULTY_ADAPTER", adapter);
-            let out = under(&mut child, layer);
-            let (text, noise) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-            assert!(out.status.success(), "{:?} on {adapter}: {text}\n{noise}", out.status);
-            assert!(!noise.contains("panicked"), "{adapter} printed a panic: {text}\n{noise}");
-            let lines: Vec<String> =
-                text.lines().filter_map(|l| Some(l.split_once("outcome of ")?.1.to_owned())).collect();
-            assert!(lines.len() >= part.len(), "{part:?} on {adapter} did not end: {text}\n{noise}");
-            found.lock().unwrap().extend(lines);
-        };
-        std::thread::scope(|scope| {
-            for turn in 0..2 {
-                let part = all.iter().skip(turn).step_by(2).map(String::as_str).collect();
-                scope.spawn(|| work(part));
+        // What is normal, from a child without a fault.
+        let text = child(layer, test, adapter, None, "");
+        let normal = after("normal ", &text).next().expect("it says what is normal");
+        let left = Mutex::new(faults.iter().flat_map(|(kind, range)| range.clone().map(move |n| (*kind, n))));
+        let work = || {
+            while let Some((kind, n)) = { left.lock().unwrap().next() } {
+                let text = child(layer, test, adapter, Some((kind, n.to_string())), normal);
+                let of_fault: Vec<String> = after("outcome ", &text).map(|o| format!("{kind}={n} {o}")).collect();
+                assert!(!of_fault.is_empty(), "{kind}={n} on {adapter} did not end: {text}");
+                found.lock().unwrap().extend(of_fault);
             }
-        });
+        };
+        std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(work))));
     }
     let found = found.into_inner().unwrap();
     eprintln!("{found:#?}");
     found
 }
 
-/// In the child: each of its faults, on a device that is the layer's first.
-fn each_fault(mut go: impl FnMut(&DeviceOptions, &mut Clock) -> Vec<String>) {
-    let mut clock = Clock::new();
+/// What follows a word, of the lines that have it.
+fn after<'a>(word: &'a str, text: &'a str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter_map(move |line| Some(line.split_once(word)?.1))
+}
+
+/// In the child: the fault that the parent has put into the environment, on a device that is the layer's first.
+fn meet(go: impl FnOnce(&DeviceOptions, &mut Clock) -> Vec<String>) {
+    let normal = std::env::var("NORMAL_US").unwrap().parse().ok().map(Duration::from_micros);
+    let mut clock = Clock::new(normal);
     let adapter = std::env::var("FAULTY_ADAPTER").unwrap();
     let options = DeviceOptions { cache_dir: common::cache_dir(), ..DeviceOptions::new(Choice::Named(adapter)) };
-    let faults = std::env::var("FAULTS").unwrap();
-    // Without a fault first: what is normal.
-    for fault in ["LOST_AFTER=1000000"].into_iter().chain(faults.split_whitespace()) {
-        let (variable, n) = fault.split_once('=').unwrap();
-        // SAFETY: the child runs this one test, and the threads of the last fault have ended with its device.
-        unsafe {
-            VARIABLES.iter().for_each(|v| std::env::remove_var(v));
-            std::env::set_var(variable, n);
-        }
-        // As long as there is an instance, the layer stays.
-        let _instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-            backends: wgpu::Backends::VULKAN,
-            ..wgpu::InstanceDescriptor::new_without_display_handle()
-        });
-        for outcome in go(&options, &mut clock) {
-            if clock.faulty {
-                println!("outcome of {fault} {outcome}");
-            }
-        }
-        clock.faulty = true;
+    // As long as there is an instance, the layer stays, and remembers that there was a first device.
+    let _instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::VULKAN,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let outcomes = go(&options, &mut clock);
+    if clock.faulty {
+        outcomes.iter().for_each(|outcome| println!("outcome {outcome}"));
+    } else {
+        println!("normal {}", clock.normal.as_micros());
     }
 }
 
-/// How long calls take: without a fault first, and then with one.
+/// How long calls take: without a fault, or with one beside that.
 struct Clock {
     /// The longest call without a fault.
     normal: Duration,
     faulty: bool,
     /// What a thread that only sleeps slept too long in all: so much the machine had other things to do.
-    stolen_us: Arc<AtomicU64>,
+    overslept_us: Arc<AtomicU64>,
+}
+
+/// How long the threads of this process have waited for a processor so far, where the system tells.
+fn queued() -> Duration {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return Duration::ZERO };
+    let waited = |thread: std::fs::DirEntry| {
+        let times = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        times.split(' ').nth(1)?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.flatten().filter_map(waited).sum())
 }
 
 impl Clock {
-    fn new() -> Self {
-        let stolen_us = Arc::new(AtomicU64::new(0));
-        let stolen = Arc::downgrade(&stolen_us);
+    fn new(normal: Option<Duration>) -> Self {
+        let overslept_us = Arc::new(AtomicU64::new(0));
+        let overslept = Arc::downgrade(&overslept_us);
         std::thread::spawn(move || {
             const NAP: Duration = Duration::from_millis(5);
-            while let Some(stolen) = stolen.upgrade() {
+            while let Some(overslept) = overslept.upgrade() {
                 let started = Instant::now();
                 std::thread::sleep(NAP);
-                stolen.fetch_add((started.elapsed() - NAP).as_micros() as u64, Ordering::Relaxed);
+                overslept.fetch_add((started.elapsed() - NAP).as_micros() as u64, Ordering::Relaxed);
             }
         });
-        Self { normal: Duration::ZERO, faulty: false, stolen_us }
+        Self { normal: normal.unwrap_or_default(), faulty: normal.is_some(), overslept_us }
     }
 
     /// Calls, and fails the test if with a fault it takes so much longer than any call without.
     fn time<T>(&mut self, what: &str, limit: Duration, call: impl FnOnce() -> T) -> T {
-        let stolen = || Duration::from_micros(self.stolen_us.load(Ordering::Relaxed));
+        let overslept = || Duration::from_micros(self.overslept_us.load(Ordering::Relaxed));
+        let stolen = || overslept() + queued();
         let (started, before) = (Instant::now(), stolen());
         let result = call();
-        let (took, stolen) = (started.elapsed(), stolen() - before);
+        let (took, stolen) = (started.elapsed(), stolen().saturating_sub(before));
         if self.faulty {
             let normal = self.normal;
             let most = normal * 2 + stolen * 2 + limit;
@@ -170,12 +181,6 @@ fn check(y: &[f32], value: f32) {
     assert!(y[..N / 2].iter().all(|v| *v == value) && y[N / 2..].iter().all(|v| *v == 2.0), "stale bytes");
 }
 
-/// The layer calls a device lost while the software driver still works on what it was given, which then must not be
-/// freed. How long that takes depends on what else the machine does.
-fn linger(clock: &Clock) {
-    std::thread::sleep(Duration::from_millis(50) + clock.normal);
-}
-
 /// Where the first error came up and what it was, after everything that was returned has been checked.
 fn attempt(options: &DeviceOptions, clock: &mut Clock) -> std::result::Result<(), Failure> {
     let device = clock.call("open", || Device::open(options))?;
@@ -201,7 +206,6 @@ fn attempt(options: &DeviceOptions, clock: &mut Clock) -> std::result::Result<()
                 assert!(matches!(prepared.read(kept), Err(Error::DeviceLost { .. })));
                 assert!(matches!(device.prepare(&rec), Err(Error::DeviceLost { .. })));
             }
-            linger(clock);
             return Err((place, error));
         }
     }
@@ -220,13 +224,11 @@ fn told(result: std::result::Result<(), Failure>) -> String {
 #[test]
 fn faults_become_errors_and_the_next_device_works() {
     let Some(layer) = layer() else { return };
-    // Waits 1 to 3 are the opening's and not tested: the layer gives up while the software driver still works on the
-    // self-test, and nothing here can linger before that device is dropped.
-    let faults = [("LOST_AFTER", 0..=20), ("LOST_ON_WAIT", 4..=20), ("OOM_AFTER", 1..=6)];
+    let faults = [("LOST_AFTER", 0..=20), ("LOST_ON_WAIT", 1..=20), ("OOM_AFTER", 1..=6)];
     let found = outcomes(&layer, "calls_under_the_layer", &faults);
     for (kind, expected, places) in [
         ("LOST_AFTER", "device lost", &["open", "prepare", "run", "write", "read"][..]),
-        ("LOST_ON_WAIT", "device lost", &["run", "write", "read"]),
+        ("LOST_ON_WAIT", "device lost", &["open", "prepare", "run", "write", "read"]),
         ("OOM_AFTER", "out of memory", &["open"]),
     ] {
         let of_kind: Vec<&str> =
@@ -244,7 +246,7 @@ fn faults_become_errors_and_the_next_device_works() {
 #[test]
 #[ignore = "runs in a process of its own, started by the test above"]
 fn calls_under_the_layer() {
-    each_fault(|options, clock| {
+    meet(|options, clock| {
         let outcome = told(attempt(options, clock));
         // The layer spares the second device.
         attempt(options, clock).expect("a new device works");
@@ -255,7 +257,7 @@ fn calls_under_the_layer() {
 #[test]
 fn futures_wake_at_a_loss_and_jobs_survive_it() {
     let Some(layer) = layer() else { return };
-    let found = outcomes(&layer, "jobs_under_the_layer", &[("LOST_AFTER", 1..=20), ("LOST_ON_WAIT", 4..=12)]);
+    let found = outcomes(&layer, "jobs_under_the_layer", &[("LOST_AFTER", 1..=20), ("LOST_ON_WAIT", 1..=12)]);
     for kind in ["LOST_AFTER", "LOST_ON_WAIT"] {
         let count = |end: &str| found.iter().filter(|o| o.starts_with(kind) && o.ends_with(end)).count();
         assert!(count("future: device lost") > 5, "{kind} met few futures: {found:?}");
@@ -277,7 +279,7 @@ fn futures(prepared: &mut Prepared, [x, y, _]: [Tensor<f32>; 3], rounds: usize, 
 #[test]
 #[ignore = "runs in a process of its own, started by the test above"]
 fn jobs_under_the_layer() {
-    each_fault(|options, clock| {
+    meet(|options, clock| {
         // A device that does not open is the concern of the calls.
         let opened = Device::open(options);
         let mut device = match opened {
@@ -295,13 +297,12 @@ fn jobs_under_the_layer() {
             },
             |device| {
                 let (rec, tensors) = recording(device);
-                let mut prepared = device.prepare(&rec).inspect_err(|_| linger(clock))?;
+                let mut prepared = device.prepare(&rec)?;
                 let result = futures(&mut prepared, tensors, 18, clock);
                 match &result {
                     Ok(()) => {}
                     Err(Error::DeviceLost { .. }) => {
                         outcomes.push("in a future: device lost".to_owned());
-                        linger(clock);
                     }
                     Err(error) => panic!("{error}"),
                 }
@@ -349,7 +350,7 @@ fn host(name: &str) -> std::result::Result<(wgpu::Device, wgpu::Queue), String> 
 #[test]
 #[ignore = "runs in a process of its own, started by the test above"]
 fn memory_under_the_layer() {
-    each_fault(|options, clock| {
+    meet(|options, clock| {
         let Choice::Named(name) = &options.choice else { panic!("a name") };
         let Ok((device, queue)) = host(name) else { return vec!["on the host: out of memory in open".into()] };
         let device = match clock.call("open", || common::lend(&device, &queue, options)) {

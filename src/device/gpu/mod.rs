@@ -457,6 +457,12 @@ impl Gpu {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.poller.close();
+        // A software driver computes in threads of this process, and a device that it reports as lost may still be at
+        // work: destroyed under them it takes the process along. With its queue such a device stays, and with it
+        // whatever it was given.
+        if self.origin.is_some() && self.cautious.software && self.health.check().is_err() {
+            return;
+        }
         // SAFETY: this is the only place that drops it, and nothing uses it afterwards.
         let _ = health::silently(|| unsafe { ManuallyDrop::drop(&mut self.queue) });
     }
