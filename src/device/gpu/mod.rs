@@ -625,15 +625,33 @@ impl Shared {
         // Unless a run was given up, the GPU is done with it and the mapping is there at once.
         self.health.tick(&self.device)?;
         let settled = if mapped.is_settled() { Ok(()) } else { self.wait(None, watch, || mapped.is_settled()) };
-        let written = settled.and_then(|()| mapped.check(&self.health)).and_then(|()| {
-            let mut view = buffer
-                .get_mapped_range_mut(0..bytes)
-                .map_err(|e| self.health.lose(format!("a mapping failed: {e}")))?;
+        let written = settled.and_then(|()| {
+            let mut view = self.mapped(&mapped, || buffer.get_mapped_range_mut(0..bytes))?;
             write(&mut view);
             Ok(())
         });
-        self.create(("an unmapping", bytes), || buffer.unmap())?;
+        self.unmap(buffer, &mapped);
         written
+    }
+
+    /// The first bytes of a buffer whose mapping is settled.
+    fn view(&self, buffer: &wgpu::Buffer, bytes: u64, mapping: &Mapping) -> Result<wgpu::BufferView> {
+        self.mapped(mapping, || buffer.get_mapped_range(0..bytes))
+    }
+
+    fn mapped<T>(
+        &self,
+        mapping: &Mapping,
+        view: impl FnMut() -> std::result::Result<T, wgpu::MapRangeError>,
+    ) -> Result<T> {
+        mapping.check(&self.health)?;
+        steadily(mapping, &self.health, view).map_err(|e| self.health.lose(format!("a mapping failed: {e}")))
+    }
+
+    /// Unmaps a buffer, whose mapping may have been given up while it was under way.
+    fn unmap(&self, buffer: &wgpu::Buffer, mapping: &Mapping) {
+        // There may be no mapping at all: the scope takes wgpu's complaint about that.
+        let _ = steadily(mapping, &self.health, || self.create(("an unmapping", 0), || buffer.unmap()));
     }
 
     /// A host-visible buffer with this content, ready to be copied from.
@@ -671,6 +689,25 @@ impl Shared {
             self.wait(Some(&submission), &watch, || true)?;
         }
         Ok(())
+    }
+}
+
+/// Tries until it succeeds, as long as there is a mapping. wgpu takes a buffer for unmapped in the moment in which another
+/// thread, in a poll or a submission, sees to its mapping: a refusal in that moment would leave it mapped behind the back
+/// of its next user.
+fn steadily<T, E>(
+    mapping: &Mapping,
+    health: &Health,
+    mut attempt: impl FnMut() -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
+    let begun = Instant::now();
+    loop {
+        // Asked before: once it has failed, the attempt after that tells the truth.
+        let again = begun.elapsed() < mapping.patience() && health.check().is_ok();
+        match attempt() {
+            Err(_) if again => std::thread::yield_now(),
+            result => return result,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::host::Hosted;
 use super::pipelines::Urgency;
+use super::run::Mapping;
 use super::specialise::{Case, Wanted};
 use super::{CHUNK, PARAMS_BYTES, Piece, Shared, chunks};
 use crate::device::io::unused;
@@ -134,8 +135,8 @@ pub struct Prepared {
     /// Upload and readback buffers, with the bytes of each that are in use.
     pub(super) uploads: Vec<(usize, u64)>,
     pub(super) readbacks: Vec<(usize, u64)>,
-    /// The readback memory is mapped, or will be.
-    pub(super) mapped: bool,
+    /// Of the readback memory that is mapped, or will be.
+    pub(super) mapped: Vec<Mapping>,
     pub(super) timestamps: Option<wgpu::QuerySet>,
     /// The elementary operations of all dispatches.
     pub(super) total: u64,
@@ -336,7 +337,7 @@ impl Prepared {
             status: find(&plan, Role::Status)?,
             uploads: plan.staging(Role::Upload),
             readbacks: plan.staging(Role::Readback),
-            mapped: false,
+            mapped: Vec::new(),
             timestamps: None,
             quota: SLICE_WORK,
             total: recording.total_work(),

@@ -1,5 +1,6 @@
 //! A run of which every kernel is timed: by timestamps, or where there are none by submitting it alone.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Watch;
@@ -28,17 +29,13 @@ impl Prepared {
 
     fn profiled(&mut self, feeds: &[Feed<'_>], watch: &Watch<'_>, profile: &mut Profile) -> Result<Outputs> {
         self.begin(feeds, watch)?;
-        let (submission, mappings) = self.submit_groups(watch, profile)?;
-        self.shared.wait(Some(&submission), watch, || mappings.iter().all(Mapping::is_settled))?;
-        self.collect(&mappings, watch)
+        let submission = self.submit_groups(watch, profile)?;
+        self.shared.wait(Some(&submission), watch, || self.mapped.iter().all(Mapping::is_settled))?;
+        self.collect(watch)
     }
 
     /// Submits all steps, with the readback alone at the end.
-    fn submit_groups(
-        &mut self,
-        watch: &Watch<'_>,
-        profile: &mut Profile,
-    ) -> Result<(wgpu::SubmissionIndex, Vec<Mapping>)> {
+    fn submit_groups(&mut self, watch: &Watch<'_>, profile: &mut Profile) -> Result<wgpu::SubmissionIndex> {
         let (shared, status) = (self.shared.clone(), self.plan.slots[self.status].bytes);
         let pairs = (status - TIMESTAMPS_AT) / PAIR;
         let descriptor =
@@ -71,7 +68,7 @@ impl Prepared {
             watch.check()?;
         }
         let encoder = self.encoder()?;
-        self.submit_counted(encoder, |prepared, encoder| prepared.encode_readback(encoder))
+        Ok(self.submit_counted(encoder, |prepared, encoder| prepared.encode_readback(encoder, &Arc::default()))?.0)
     }
 
     /// The pipeline of a step, `None` if it is no dispatch.

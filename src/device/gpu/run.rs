@@ -11,15 +11,24 @@ use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
 
-use super::Watch;
 use super::health::Health;
 use super::poller::Ticket;
 use super::prepared::{First, MIN_WORK, Prepared, Step};
+use super::{PROBE, Watch};
 use crate::device::io::check_feeds;
 use crate::device::{Control, Feed, Outputs, SLICE, Timing};
 use crate::kernel::AnyTensor;
 use crate::recording::{ENCODED_AT, Role, STATUS_BYTES, TIMESTAMPS_AT};
 use crate::{Error, Result};
+
+const UNDER_WAY: u8 = 0;
+const WELL: u8 = 1;
+const FAILED: u8 = 2;
+/// The callback was dropped, or never asked for.
+const DROPPED: u8 = 3;
+
+/// As long as a thread that sees to mappings may be kept from going on.
+const HANG: Duration = Duration::from_millis(100);
 
 /// How far a buffer mapping, or a submission, is; its end wakes who waits for it.
 #[derive(Debug, Clone, Default)]
@@ -33,23 +42,37 @@ impl Mapping {
         Self { waker: waker.clone(), ..Self::default() }
     }
 
-    fn settle(&self, well: bool) {
-        self.state.store(if well { 1 } else { 2 }, Ordering::Release);
+    fn settle(&self, state: u8) {
+        self.state.store(state, Ordering::Release);
         self.waker.wake();
     }
 
     pub(super) fn callback(&self) -> impl FnOnce(std::result::Result<(), wgpu::BufferAsyncError>) + Send + 'static {
         let settling = Settling(self.clone());
-        move |result| settling.settle(result.is_ok())
+        move |result| settling.0.settle(if result.is_ok() { WELL } else { FAILED })
+    }
+
+    fn state(&self) -> u8 {
+        self.state.load(Ordering::Acquire)
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.state.load(Ordering::Acquire) != 0
+        self.state() != UNDER_WAY
     }
 
     pub(super) fn check(&self, health: &Health) -> Result<()> {
         health.check()?;
-        if self.state.load(Ordering::Acquire) == 1 { Ok(()) } else { Err(health.lose("a buffer could not be mapped")) }
+        if matches!(self.state(), WELL | DROPPED) { Ok(()) } else { Err(health.lose("a buffer could not be mapped")) }
+    }
+
+    /// How long wgpu may say that there is no mapping although there is one.
+    pub(super) fn patience(&self) -> Duration {
+        match self.state() {
+            UNDER_WAY | WELL => PROBE,
+            // It may never have been asked for.
+            DROPPED => HANG,
+            _ => Duration::ZERO,
+        }
     }
 }
 
@@ -57,15 +80,9 @@ impl Mapping {
 /// when another of them does. Nobody is woken then, for it may hold locks; whether there is a mapping, wgpu is asked.
 struct Settling(Mapping);
 
-impl Settling {
-    fn settle(self, well: bool) {
-        self.0.settle(well);
-    }
-}
-
 impl Drop for Settling {
     fn drop(&mut self) {
-        let _ = self.0.state.compare_exchange(0, 1, Ordering::Release, Ordering::Relaxed);
+        let _ = self.0.state.compare_exchange(UNDER_WAY, DROPPED, Ordering::Release, Ordering::Relaxed);
     }
 }
 
@@ -90,7 +107,6 @@ struct Flying {
     submission: wgpu::SubmissionIndex,
     work: u64,
     begun: Instant,
-    /// When this is settled, so are the mappings of the same submission.
     done: Mapping,
 }
 
@@ -112,7 +128,6 @@ pub struct Pending<'a> {
     submitted: bool,
     /// Two submissions at most.
     flying: VecDeque<Flying>,
-    mappings: Vec<Mapping>,
     /// Elementary operations that are done, and since when the device had nothing before the oldest submission.
     done: u64,
     free_since: Instant,
@@ -133,8 +148,8 @@ impl Pending<'_> {
             if let Some(outputs) = self.advance(&watch)? {
                 return Ok(outputs);
             }
-            if let Some(Flying { submission, done, .. }) = self.flying.front() {
-                self.prepared.shared.wait(Some(submission), &watch, || done.is_settled())?;
+            if let Some(Flying { submission, .. }) = self.flying.front() {
+                self.prepared.shared.wait(Some(submission), &watch, || self.landed())?;
             }
         }
     }
@@ -156,19 +171,26 @@ impl Pending<'_> {
                 watch.check()?;
                 self.submit()?;
             }
-            let settled = self.flying.front().is_some_and(|flying| flying.done.is_settled());
-            let Some(flying) = settled.then(|| self.flying.pop_front()).flatten() else {
+            let Some(flying) = self.landed().then(|| self.flying.pop_front()).flatten() else {
                 watch.check()?;
                 return Ok(None);
             };
             if self.submitted && self.flying.is_empty() {
-                return self.prepared.collect(&self.mappings, watch).map(Some);
+                return self.prepared.collect(watch).map(Some);
             }
             self.prepared.adapt(flying.work, flying.begun.max(self.free_since).elapsed());
             self.free_since = Instant::now();
             self.done += flying.work;
             watch.control.report(self.done.min(self.prepared.total), self.prepared.total);
         }
+    }
+
+    /// The oldest submission is done, and so are its mappings, which another thread may still see to when wgpu says that
+    /// the work is done.
+    fn landed(&self) -> bool {
+        let last = self.submitted && self.flying.len() == 1;
+        self.flying.front().is_some_and(|flying| flying.done.is_settled())
+            && (!last || self.prepared.mapped.iter().all(Mapping::is_settled))
     }
 
     /// Encodes and submits the next steps; the last submission maps the readback memory.
@@ -182,13 +204,16 @@ impl Pending<'_> {
         let dispatches = prepared.encode_steps(&mut encoder, self.next..end, None);
         let last = end == prepared.steps.len();
         let (begun, done) = (Instant::now(), Mapping::waking(&self.waker));
-        let (submission, mappings) = prepared.submit_counted(encoder, |prepared, encoder| {
+        let waker = &self.waker;
+        let (submission, ()) = prepared.submit_counted(encoder, |prepared, encoder| {
             let done = Settling(done.clone());
-            encoder.on_submitted_work_done(move || done.settle(true));
-            if last { prepared.encode_readback(encoder) } else { Vec::new() }
+            encoder.on_submitted_work_done(move || done.0.settle(WELL));
+            if last {
+                prepared.encode_readback(encoder, waker);
+            }
         })?;
         prepared.shared.count(|c| &c.dispatches, dispatches);
-        (self.next, self.submitted, self.mappings) = (end, last, mappings);
+        (self.next, self.submitted) = (end, last);
         self.flying.push_back(Flying { submission, work, begun, done });
         Ok(())
     }
@@ -258,7 +283,6 @@ impl Prepared {
             next: 0,
             submitted: false,
             flying: VecDeque::with_capacity(2),
-            mappings: Vec::new(),
             done: 0,
             free_since: watch.started,
             ended: false,
@@ -278,11 +302,8 @@ impl Prepared {
 
     /// Takes the readback memory back from a run that has ended, or was given up.
     pub(super) fn unmap(&mut self) {
-        if std::mem::take(&mut self.mapped) {
-            // After an error a mapping may be pending, or not even asked for: the scope takes wgpu's complaint about that.
-            let _ = self.shared.create(("an unmapping", 0), || {
-                self.readbacks.iter().for_each(|(slot, _)| self.buffers[*slot].1.unmap());
-            });
+        for ((slot, _), mapping) in self.readbacks.iter().zip(self.mapped.drain(..)) {
+            self.shared.unmap(&self.buffers[*slot].1, &mapping);
         }
     }
 
@@ -437,8 +458,7 @@ impl Prepared {
     }
 
     /// The status goes to the head of the readback memory, which is mapped once the submission is done.
-    pub(super) fn encode_readback(&mut self, encoder: &mut wgpu::CommandEncoder) -> Vec<Mapping> {
-        self.mapped = true;
+    pub(super) fn encode_readback(&mut self, encoder: &mut wgpu::CommandEncoder, waker: &Arc<AtomicWaker>) {
         let status = &self.buffers[self.status].1;
         if let Some(timestamps) = &self.timestamps {
             encoder.resolve_query_set(timestamps, 0..2, status, TIMESTAMPS_AT);
@@ -447,22 +467,19 @@ impl Prepared {
             encoder.copy_buffer_to_buffer(status, 0, &self.buffers[*head].1, 0, STATUS_BYTES);
         }
         let map = |(slot, used): &(usize, u64)| {
-            let mapping = Mapping::default();
+            let mapping = Mapping::waking(waker);
             encoder.map_buffer_on_submit(&self.buffers[*slot].1, wgpu::MapMode::Read, 0..*used, mapping.callback());
             mapping
         };
-        self.readbacks.iter().map(map).collect()
+        self.mapped = self.readbacks.iter().map(map).collect();
     }
 
     /// Proves that the work was done, and copies the results out of the memory that has been mapped.
-    pub(super) fn collect(&mut self, mappings: &[Mapping], watch: &Watch<'_>) -> Result<Outputs> {
-        let health = &self.shared.health;
-        mappings.iter().try_for_each(|mapping| mapping.check(health))?;
-        let view = |(slot, used): &(usize, u64)| match self.buffers[*slot].1.get_mapped_range(0..*used) {
-            Ok(view) => Ok((*slot, view)),
-            Err(e) => Err(health.lose(format!("a mapping failed: {e}"))),
+    pub(super) fn collect(&mut self, watch: &Watch<'_>) -> Result<Outputs> {
+        let view = |((slot, used), mapping): (&(usize, u64), &Mapping)| {
+            Ok((*slot, self.shared.view(&self.buffers[*slot].1, *used, mapping)?))
         };
-        let views = self.readbacks.iter().map(view).collect::<Result<Vec<_>>>()?;
+        let views = self.readbacks.iter().zip(&self.mapped).map(view).collect::<Result<Vec<_>>>()?;
         let status: &[u8] = views.first().map_or(&[], |(_, view)| view);
         self.prove(status)?;
         let (begin, end) = (stamp(status, 0), stamp(status, 1));

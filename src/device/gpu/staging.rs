@@ -75,25 +75,22 @@ impl Prepared {
         take: impl FnOnce(&[u8]),
     ) -> Result<()> {
         // Mappings are multiples of 8.
-        let range = 0..bytes.next_multiple_of(8);
+        let mapped = bytes.next_multiple_of(8);
         let (submission, mapping) = self.submit_counted(encoder, |prepared, encoder| {
             let mapping = Mapping::default();
             encoder.copy_buffer_to_buffer(&prepared.buffers[prepared.status].1, 0, &readback.buffer, 0, status);
-            let read = wgpu::MapMode::Read;
-            encoder.map_buffer_on_submit(&readback.buffer, read, range.clone(), mapping.callback());
+            encoder.map_buffer_on_submit(&readback.buffer, wgpu::MapMode::Read, 0..mapped, mapping.callback());
             mapping
         })?;
         let shared = self.shared.clone();
-        let mapped = shared.wait(Some(&submission), watch, || mapping.is_settled());
-        let proved = mapped.and_then(|()| mapping.check(&shared.health)).and_then(|()| {
-            let view = readback.buffer.get_mapped_range(range);
-            let view = view.map_err(|e| shared.health.lose(format!("a mapping failed: {e}")))?;
+        let waited = shared.wait(Some(&submission), watch, || mapping.is_settled());
+        let proved = waited.and_then(|()| {
+            let view = shared.view(&readback.buffer, mapped, &mapping)?;
             self.prove(&view)?;
             take(&view[..bytes as usize]);
             Ok(())
         });
-        // After an error the mapping may be pending: the scope takes wgpu's complaint about that.
-        let _ = shared.create(("an unmapping", 0), || readback.buffer.unmap());
+        shared.unmap(&readback.buffer, &mapping);
         proved
     }
 
