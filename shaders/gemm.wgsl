@@ -2,7 +2,7 @@
 //! A workgroup computes 64 × 128, an invocation 8 × 4.
 //! stage: dense
 //! specialise: m, n, k, k_count, flags
-//! import: grid
+//! import: gemm grid
 const TILE_M: u32 = 64u;
 const TILE_N: u32 = 128u;
 const TILE_K: u32 = 16u;
@@ -10,23 +10,6 @@ const TILE_K: u32 = 16u;
 const PITCH_M: u32 = 65u;
 const PITCH_N: u32 = 129u;
 
-struct Params {
-    wg_base: u32, wg_count: u32, wg_row: u32, zero: u32,
-    m: u32,
-    n: u32,
-    k: u32,
-    /// The part of the sum that this dispatch adds.
-    k_first: u32,
-    k_count: u32,
-    /// Elements from one matrix to the next; 0: all share one.
-    a_batch: u32,
-    b_batch: u32,
-    alpha: f32,
-    beta: f32,
-    /// 1: a is stored k × m; 2: b is stored n × k; 4: c holds values to keep.
-    flags: u32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;

@@ -1,28 +1,11 @@
 //! `gemm` of matrices that are not transposed and whose rows are whole fours, for drivers that compute on the CPU: an
 //! invocation computes 16 × 16 without workgroup memory, and all invocations of a workgroup read the same of a, which
-//! such a driver then reads once.
+//! such a driver then reads once. The part of the sum is whole fours.
 //! stage: dense
-//! import: grid
+//! import: gemm grid
 const TILE_M: u32 = 16u;
 const TILE_N: u32 = 128u;
 
-struct Params {
-    wg_base: u32, wg_count: u32, wg_row: u32, zero: u32,
-    m: u32,
-    n: u32,
-    k: u32,
-    /// The part of the sum that this dispatch adds: whole fours.
-    k_first: u32,
-    k_count: u32,
-    /// Elements from one matrix to the next; 0: all share one.
-    a_batch: u32,
-    b_batch: u32,
-    alpha: f32,
-    beta: f32,
-    /// 4: c holds values to keep.
-    flags: u32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;
