@@ -1,22 +1,25 @@
 //! Lost devices and failed allocations, injected by a Vulkan layer below wgpu.
 //!
-//! The layer is not part of this crate: `scripts/lanes` builds it where its source, a C compiler and Vulkan's headers
-//! are at hand. Without it the tests say so and pass. It counts what the first device of a process does, and spares the
-//! ones after it, so that each fault has a process of its own.
+//! The layer is `tests/fault_layer`. It counts what the first device of a process does, and spares the ones after it, so
+//! that each fault has a process of its own.
 //! Kernels: fill, selftest_loop, selftest_grid, selftest_group, canary.
 
 mod common;
+// Compiled by itself below; here for whoever checks this crate.
+mod fault_layer;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use spikewave::device::{Choice, Control, Device, DeviceOptions, Prepared, Readiness, gpu, survive_with};
 use spikewave::kernel::{self, Tensor};
 use spikewave::recording::Recording;
 use spikewave::{Error, Result, ops, wgpu};
+
+const LAYER: &str = "VK_LAYER_SPIKEWAVE_fault";
 
 const N: usize = 300_000;
 
@@ -26,18 +29,61 @@ const HANG: Duration = Duration::from_secs(1);
 /// From a loss to the end of the futures that wait.
 const WAKE: Duration = Duration::from_millis(100);
 
+/// The folder with the layer's manifest; `None` where there is nothing for it to lie below.
 fn layer() -> Option<PathBuf> {
-    let given = std::env::var_os("SPIKEWAVE_FAULT_LAYER").map(PathBuf::from);
-    let folder = given.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/target/lanes/fault").into());
-    let found = folder.join("libVkLayer_lost.so").exists().then_some(folder);
-    if found.is_none() {
-        eprintln!("the fault layer is absent (scripts/lanes builds it): device loss is not tested");
+    if common::skipped() {
+        return None;
     }
-    found.filter(|_| !common::skipped())
+    if common::adapters().iter().all(|a| a.backend != "vulkan") {
+        eprintln!("no adapter of Vulkan's: device loss is not tested");
+        return None;
+    }
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    Some(BUILT.get_or_init(build).clone())
+}
+
+/// Builds the layer, and writes the manifest that the loader finds it by.
+fn build() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fault_layer");
+    std::fs::create_dir_all(&folder).unwrap();
+    // A process beside this one may write the same: whole at once, so that none reads half of it.
+    let place = |name: &str, write: &dyn Fn(&Path)| {
+        let file = tempfile::NamedTempFile::new_in(&folder).unwrap().into_temp_path();
+        write(&file);
+        file.persist(folder.join(name)).unwrap();
+        folder.join(name)
+    };
+    let library = std::env::var_os("SPIKEWAVE_FAULT_LAYER").map(PathBuf::from).unwrap_or_else(|| {
+        place(&format!("fault_layer{}", std::env::consts::DLL_SUFFIX), &|file| {
+            let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fault_layer/mod.rs");
+            let mut compile = Command::new(compiler);
+            compile.args(["--crate-name", "fault_layer", "--crate-type", "cdylib", "--edition", "2024", source, "-o"]);
+            let out = compile.arg(file).output().expect("rustc, or the layer in SPIKEWAVE_FAULT_LAYER");
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        })
+    });
+    let manifest = serde_json::json!({
+        "file_format_version": "1.0.0",
+        "layer": {
+            "name": LAYER,
+            "type": "GLOBAL",
+            "library_path": library,
+            "api_version": "1.3.0",
+            "implementation_version": "1",
+            "description": "loses devices and fails allocations",
+            "functions": {
+                "vkGetInstanceProcAddr": "fault_layer_instance_function",
+                "vkGetDeviceProcAddr": "fault_layer_device_function",
+            },
+        },
+    });
+    place("fault_layer.json", &|file| std::fs::write(file, manifest.to_string()).unwrap());
+    folder
 }
 
 fn under(command: &mut Command, layer: &Path) -> Output {
-    command.env("VK_LAYER_PATH", layer).env("VK_INSTANCE_LAYERS", "VK_LAYER_TEST_lost");
+    command.env("VK_LAYER_PATH", layer).env("VK_INSTANCE_LAYERS", LAYER);
     command.stdin(Stdio::null()).output().unwrap()
 }
 
