@@ -29,7 +29,7 @@ fn adapters_are_chosen_by_any_part_of_their_name_and_unknown_names_list_them() {
         for name in [part.to_uppercase(), adapter.choose_by()] {
             let device = Device::open(&DeviceOptions::new(Choice::Named(name))).unwrap();
             assert_eq!(device.name(), adapter.name);
-            assert_eq!(device.reason(), "asked for by name");
+            assert!(device.reason().starts_with("asked for by name"), "{}", device.reason());
         }
         let error = Device::open(&DeviceOptions::new(Choice::Named("no such device".into()))).unwrap_err();
         let Error::NoAdapter { wanted, known } = error else { panic!("{error}") };

@@ -52,7 +52,7 @@ enum Command {
 /// Which device runs it, and within what memory.
 #[derive(Debug, Args)]
 struct DeviceArgs {
-    /// auto, cpu, gpu (hardware only), or part of an adapter's name as `spikewave devices` prints it.
+    /// auto, cpu, gpu (hardware only), or part of an adapter's name or driver as `spikewave devices` prints them.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: String,
     /// The most memory to use, such as 512MiB or 2GB.

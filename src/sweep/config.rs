@@ -19,8 +19,8 @@ pub const LEAST_SAMPLES: usize = 9;
 const MOST_SAMPLES: usize = 10_000;
 const MOST_WARMUP: usize = 10_000;
 const MOST_THREADS: usize = 1024;
-/// In the place of a kernel: every case.
-const EVERY: &str = "all";
+/// In the place of a kernel: every case. In the place of an adapter: every device.
+pub(super) const EVERY: &str = "all";
 
 /// A sweep: adapters × kernels × variants × builds × sizes.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

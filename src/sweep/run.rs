@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::cases::{self, Agreement, Problem};
 use super::ceiling::{self, Ceilings, Took, clock, timed};
-use super::config::{Build, Config, Job, LEAST_SAMPLES};
+use super::config::{Build, Config, EVERY, Job, LEAST_SAMPLES};
 use super::record::{self, Adapter, Control as Ratio, Folder, Header, KernelId, Key, Line, Point, Spread, Status};
 use super::{report, source};
 use crate::device::gpu::{self, AdapterReport, Quirk};
@@ -103,7 +103,7 @@ impl Target {
             Device::Gpu(gpu) => {
                 let adapter = gpu.adapter();
                 about.kind = adapter.kind.into();
-                about.driver = format!("{} {}", adapter.driver, adapter.driver_info).trim().into();
+                about.driver = adapter.driver_text();
                 about.quirks = gpu.quirks().iter().map(quirk).collect();
             }
         }
@@ -154,18 +154,22 @@ fn names(config: &Config, options: &Options<'_>) -> Result<Vec<(String, bool)>> 
     };
     for adapter in &config.adapters {
         match adapter.parse::<Choice>()? {
-            Choice::Named(name) if name == "all" => {
+            Choice::Named(name) if name.to_lowercase() == EVERY => {
                 add("cpu".into(), false);
-                let mut found = HashSet::new();
-                for name in gpu::adapters().iter().map(AdapterReport::choose_by) {
-                    if !found.insert(name.clone()) {
-                        options.say(&format!("there is more than one \"{name}\": only the first is swept"));
-                    }
-                    add(name, false);
-                }
+                gpu::adapters().iter().for_each(|adapter| add(adapter.choose_by(), false));
             }
             Choice::Cpu => add("cpu".into(), true),
-            _ => add(adapter.trim().to_owned(), true),
+            Choice::Named(name) => {
+                let meant = gpu::meant(&Choice::Named(name.clone()))?;
+                let names: Vec<String> = meant.iter().map(AdapterReport::choose_by).collect();
+                let Some((first, others)) = names.split_first() else { continue };
+                if !others.is_empty() {
+                    let others = others.join("\", \"");
+                    options.say(&format!("\"{name}\" means \"{others}\" too; taken is \"{first}\""));
+                }
+                add(first.clone(), true);
+            }
+            Choice::Auto | Choice::Gpu => add(adapter.trim().to_owned(), true),
         }
     }
     Ok(names)
@@ -195,7 +199,7 @@ fn open(config: &Config, options: &Options<'_>) -> Result<(Vec<Target>, Vec<Adap
             let opened = Target::open(name.clone(), *build, &options_of);
             match opened {
                 Ok(mut target) => {
-                    // Part of a name means one adapter, whose whole name the points have.
+                    // What `gpu` means has a name.
                     let whole = match &target.device {
                         Device::Cpu(_) => "cpu".to_owned(),
                         Device::Gpu(gpu) => gpu.adapter().choose_by(),

@@ -17,12 +17,34 @@ pub struct AdapterReport {
     pub driver: String,
     /// Its version.
     pub driver_info: String,
+    /// What tells it from the others of the same name and backend, if there are any: its driver, and a number where that
+    /// is the same too.
+    pub distinction: Option<String>,
 }
 
 impl AdapterReport {
-    /// What to give to `--device`: `BACKEND:NAME`.
+    /// What to give to `--device`: `BACKEND:NAME`, or `BACKEND:NAME [DISTINCTION]`.
     pub fn choose_by(&self) -> String {
-        format!("{}:{}", self.backend, self.name)
+        let distinction = self.distinction.as_ref().map_or(String::new(), |d| format!(" [{d}]"));
+        format!("{}:{}{distinction}", self.backend, self.name)
+    }
+
+    /// The driver's name and version.
+    pub fn driver_text(&self) -> String {
+        format!("{} {}", self.driver, self.driver_info).trim().into()
+    }
+}
+
+/// Gives those of the same name and backend their distinctions.
+fn distinguish(reports: &mut [AdapterReport]) {
+    let firsts: Vec<_> = reports.iter().map(|r| (r.backend.clone(), r.name.clone(), r.driver_text())).collect();
+    for (i, report) in reports.iter_mut().enumerate() {
+        let (backend, name, driver) = &firsts[i];
+        if firsts.iter().filter(|(b, n, _)| (b, n) == (backend, name)).count() > 1 {
+            let same = |at: &[(String, String, String)]| at.iter().filter(|other| **other == firsts[i]).count();
+            let number = if same(&firsts) > 1 { format!(" #{}", same(&firsts[..=i])) } else { String::new() };
+            report.distinction = Some(format!("{driver}{number}"));
+        }
     }
 }
 
@@ -59,6 +81,7 @@ pub(super) fn report(info: &wgpu::AdapterInfo) -> AdapterReport {
         kind,
         driver: info.driver.clone(),
         driver_info: info.driver_info.clone(),
+        distinction: None,
     }
 }
 
@@ -156,7 +179,7 @@ fn heap_bytes(_: &wgpu::Adapter) -> Option<u64> {
 }
 
 /// Every adapter of these backends, the best first. No loader and no driver is an empty list.
-pub(super) fn enumerate(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
+pub(super) fn enumerate(backends: wgpu::Backends) -> Vec<(wgpu::Adapter, AdapterReport)> {
     let descriptor = wgpu::InstanceDescriptor {
         backends,
         // No indirect dispatches here, so none of the pipelines that would check them. Debugging is asked for by
@@ -170,12 +193,14 @@ pub(super) fn enumerate(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
         Vec::new()
     });
     adapters.sort_by_key(|a| rank(&a.get_info()));
-    adapters
+    let mut reports: Vec<AdapterReport> = adapters.iter().map(|a| report(&a.get_info())).collect();
+    distinguish(&mut reports);
+    adapters.into_iter().zip(reports).collect()
 }
 
 /// A name split into its backend, if it says one, and the rest in lower case.
 fn parse(name: &str) -> (Option<wgpu::Backend>, String) {
-    let lower = name.to_lowercase();
+    let lower = name.trim().to_lowercase();
     for (prefix, backend) in [
         ("vulkan:", wgpu::Backend::Vulkan),
         ("metal:", wgpu::Backend::Metal),
@@ -189,44 +214,57 @@ fn parse(name: &str) -> (Option<wgpu::Backend>, String) {
     (None, lower)
 }
 
+/// Which of these a name means: the one whose whole name it is, or all of whose name, distinction or driver it is a part.
+fn matching(name: &str, reports: &[AdapterReport]) -> Vec<usize> {
+    let (backend, part) = parse(name);
+    let whole = |r: &AdapterReport| r.choose_by().to_lowercase() == name.trim().to_lowercase();
+    if let Some(one) = reports.iter().position(whole) {
+        return vec![one];
+    }
+    let of = |r: &AdapterReport| {
+        let text = format!("{} [{}]", r.name, r.distinction.clone().unwrap_or_else(|| r.driver_text()));
+        backend.is_none_or(|b| b.to_str() == r.backend) && text.to_lowercase().contains(&part)
+    };
+    (0..reports.len()).filter(|i| of(&reports[*i])).collect()
+}
+
 /// The adapters that a choice means, the best first, so that a broken one can be passed over.
 ///
 /// GL is looked at only when a name is given that nothing else matches: its libraries are slow to start.
 ///
 /// # Errors
 /// `NoAdapter` with the names that would do; a list that is given has at least one.
-pub(super) fn choose(choice: &Choice) -> Result<Vec<wgpu::Adapter>> {
+pub(super) fn choose(choice: &Choice) -> Result<Vec<(wgpu::Adapter, AdapterReport)>> {
     let none = |wanted: &str, mut known: Vec<String>| {
         known.insert(0, "cpu".into());
         Error::NoAdapter { wanted: wanted.into(), known: known.join(", ") }
     };
-    let names =
-        |adapters: &[wgpu::Adapter]| adapters.iter().map(|a| report(&a.get_info()).choose_by()).collect::<Vec<_>>();
+    let names = |adapters: &[(wgpu::Adapter, AdapterReport)]| -> Vec<String> {
+        adapters.iter().map(|(_, report)| report.choose_by()).collect()
+    };
     let native = wgpu::Backends::PRIMARY;
     match choice {
         Choice::Cpu => Err(none("cpu", Vec::new())),
         Choice::Auto | Choice::Gpu => {
             let mut adapters = enumerate(native);
             let known = names(&adapters);
-            adapters.retain(|a| !is_software(&a.get_info()));
-            if adapters.is_empty() { Err(none("gpu", known)) } else { Ok(adapters) }
+            adapters.retain(|(a, _)| !is_software(&a.get_info()));
+            if adapters.is_empty() { Err(none("gpu, which means hardware,", known)) } else { Ok(adapters) }
         }
         Choice::Named(name) => {
-            let (backend, part) = parse(name);
-            let matches = |a: &wgpu::Adapter| {
-                let info = a.get_info();
-                backend.is_none_or(|b| b == info.backend) && info.name.to_lowercase().contains(&part)
-            };
+            let (backend, _) = parse(name);
             let mut known = Vec::new();
             for backends in [native, wgpu::Backends::GL] {
                 if backend.is_some_and(|b| !backends.contains(b.into())) {
                     continue;
                 }
-                let mut adapters = enumerate(backends);
+                let adapters = enumerate(backends);
                 known.extend(names(&adapters));
-                adapters.retain(matches);
-                if !adapters.is_empty() {
-                    return Ok(adapters);
+                let reports: Vec<AdapterReport> = adapters.iter().map(|(_, report)| report.clone()).collect();
+                let meant = matching(name, &reports);
+                if !meant.is_empty() {
+                    let adapters = adapters.into_iter().enumerate().filter(|(i, _)| meant.contains(i));
+                    return Ok(adapters.map(|(_, adapter)| adapter).collect());
                 }
             }
             Err(none(name, known))
@@ -253,6 +291,54 @@ mod tests {
              of at least 16384, and the device has max_storage_buffers_per_shader_stage of 4, \
              max_compute_workgroup_storage_size of 1024"
         );
+    }
+
+    #[test]
+    fn adapters_of_one_name_are_told_apart() {
+        let of = |backend: &str, name: &str, driver_info: &str| AdapterReport {
+            name: name.into(),
+            backend: backend.into(),
+            kind: "other",
+            driver: "Mesa".into(),
+            driver_info: driver_info.into(),
+            distinction: None,
+        };
+        let mut reports = [
+            of("vulkan", "Arc", "1"),
+            of("vulkan", "Arc", "2"),
+            of("gl", "Arc", "2"),
+            of("vulkan", "Xe", "1"),
+            of("vulkan", "Xe", "1"),
+            of("vulkan", "Arc Pro", "1"),
+        ];
+        distinguish(&mut reports);
+        let names: Vec<String> = reports.iter().map(AdapterReport::choose_by).collect();
+        assert_eq!(
+            names,
+            [
+                "vulkan:Arc [Mesa 1]",
+                "vulkan:Arc [Mesa 2]",
+                "gl:Arc",
+                "vulkan:Xe [Mesa 1 #1]",
+                "vulkan:Xe [Mesa 1 #2]",
+                "vulkan:Arc Pro"
+            ]
+        );
+        for (i, name) in names.iter().enumerate() {
+            assert_eq!(matching(&name.to_uppercase(), &reports), [i], "{name}");
+        }
+        for (name, meant) in [
+            ("arc", &[0, 1, 2, 5][..]),
+            ("vulkan:arc", &[0, 1, 5]),
+            ("gl:ARC", &[2]),
+            ("mesa 2", &[1, 2]),
+            ("arc [mesa 2]", &[1, 2]),
+            ("#2", &[4]),
+            ("Arc Pro", &[5]),
+            ("none", &[]),
+        ] {
+            assert_eq!(matching(name, &reports), meant, "{name}");
+        }
     }
 
     #[test]
