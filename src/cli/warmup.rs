@@ -66,6 +66,7 @@ pub fn run(args: &Args) -> Result<u8> {
         let options = DeviceOptions { cache_dir: args.cache.clone(), ..args.device.options()? };
         return print_json(&part.measure(&options)?).map(|()| 0);
     }
+    interrupt();
     let mut values = [Value::Null, Value::Null];
     for (value, part) in values.iter_mut().zip([Part::Stages, Part::FirstUse]) {
         *value = if args.cold {
@@ -74,9 +75,8 @@ pub fn run(args: &Args) -> Result<u8> {
                 Err(status) => return Ok(status),
             }
         } else {
-            // Not through the compiler's calls, which cannot be stopped.
-            interrupt();
             let options = args.device.options()?;
+            // A compiler cannot be asked to stop.
             at_once(|| part.measure(&options))?
         };
     }

@@ -70,7 +70,7 @@ impl DeviceOptions {
 /// # Errors
 /// `InvalidArgument` for anything else.
 pub fn parse_size(text: &str) -> Result<u64> {
-    let bad = || Error::invalid("size", format!("\"{text}\"; write 512MiB, 2GB or a number of bytes"));
+    let bad = || Error::invalid("size", format!("\"{text}\"; write 512MiB, 2GB or a number of bytes from 1 on"));
     let t = text.trim();
     let at = t.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(t.len());
     let number: f64 = t[..at].parse().map_err(|_| bad())?;

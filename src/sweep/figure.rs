@@ -451,7 +451,7 @@ fn backends(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
             let at = others.iter().position(|d| std::ptr::eq(d, *device)).unwrap_or(0);
             let y = y + (at as f32 - (others.len() - 1) as f32 / 2.0) * place;
             let [x, low, high] = [ratio, low, high].map(|ratio| axes.at(*ratio, 1.0)[0]);
-            canvas.fill([low, y - 2.5, high - low, 5.0], device.colour.map(|c| c + (255 - c) / 2));
+            canvas.line([low, y], [high, y], device.colour.map(|c| c + (255 - c) / 2), 6.0, None);
             canvas.line([one, y], [x, y], device.colour, 1.4, None);
             dot(&mut canvas, [x, y], device.colour);
         }

@@ -24,7 +24,7 @@ mod report;
 mod run;
 mod source;
 
-pub use agreement::{Agreements, agreement};
+pub use agreement::{Agreements, Column, agreement};
 pub use compare::{Change, Comparison, compare};
-pub use config::{Build, Config, Job, LEAST_SAMPLES, Selection};
+pub use config::{BUILT_IN, Build, Config, Job, LEAST_SAMPLES, Selection};
 pub use run::{Options, Summary, run};

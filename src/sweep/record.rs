@@ -388,11 +388,12 @@ pub(super) fn whole<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
     std::str::from_utf8(&bytes[..end]).map_err(|e| Error::file(path, e))
 }
 
-/// What is wrong in a line, told by its place in the file.
+/// What is wrong in a line, told by the line of the file and not of the text that was read.
 pub(super) fn mistake(path: &Path, line: usize, error: &serde_json::Error) -> Error {
-    let (text, column) = (error.to_string(), error.column());
+    let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or_default();
-    Error::file(path, format_args!("line {line}, column {column}: {what}"))
+    let column = if error.column() > 0 { format!(", column {}", error.column()) } else { String::new() };
+    Error::file(path, format_args!("line {line}{column}: {what}"))
 }
 
 fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {

@@ -237,7 +237,8 @@ fn matching(name: &str, reports: &[AdapterReport]) -> Vec<usize> {
 pub(super) fn choose(choice: &Choice) -> Result<Vec<(wgpu::Adapter, AdapterReport)>> {
     let none = |wanted: &str, mut known: Vec<String>| {
         known.insert(0, "cpu".into());
-        Error::NoAdapter { wanted: wanted.into(), known: known.join(", ") }
+        let hardware = if wanted == "gpu" { "; gpu means hardware" } else { "" };
+        Error::NoAdapter { wanted: wanted.into(), known: known.join(", ") + hardware }
     };
     let names = |adapters: &[(wgpu::Adapter, AdapterReport)]| -> Vec<String> {
         adapters.iter().map(|(_, report)| report.choose_by()).collect()
@@ -249,7 +250,7 @@ pub(super) fn choose(choice: &Choice) -> Result<Vec<(wgpu::Adapter, AdapterRepor
             let mut adapters = enumerate(native);
             let known = names(&adapters);
             adapters.retain(|(a, _)| !is_software(&a.get_info()));
-            if adapters.is_empty() { Err(none("gpu, which means hardware,", known)) } else { Ok(adapters) }
+            if adapters.is_empty() { Err(none("gpu", known)) } else { Ok(adapters) }
         }
         Choice::Named(name) => {
             let (backend, _) = parse(name);
