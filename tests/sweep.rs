@@ -346,7 +346,7 @@ fn what_became_slower_is_named_and_noise_is_not() {
         }
     }
     // What is not the same.
-    let b = write(&lines[..lines.len() - 3], |p| {
+    let b = write(&lines[..lines.len() - 4], |p| {
         around(p, 2.0);
         p.driver = "another".into();
         p.commit = "abcdef0".into();
@@ -384,7 +384,7 @@ fn what_became_slower_is_named_and_noise_is_not() {
     // A gate that does not compare does not pass.
     let bare = write(&lines, |p| (p.kernel_us, p.wall_us) = (None, None));
     refused(a.path(), bare.path(), "no point has times in both");
-    let fewer = write(&lines[..lines.len() - 3], |p| around(p, 2.0));
+    let fewer = write(&lines[..lines.len() - 4], |p| around(p, 2.0));
     refused(a.path(), fewer.path(), "1 only in the first");
     assert_eq!(gate(fewer.path(), a.path()).0, Some(0));
     let wrong = write(&lines, |p| {

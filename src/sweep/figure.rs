@@ -277,7 +277,8 @@ fn roofline(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
         let at = [left + (i % columns) as f32 * (width + between), TOP + (i / columns) as f32 * (high + 120.0)];
         let axes = Log { rect: [at[0], at[1], width, high], x, y };
         axes.frame(&mut canvas, TICK);
-        canvas.text(&device.name, [at[0], at[1] - 14.0], LABEL, INK, Anchor::Start);
+        let room = width / canvas.text_width(&device.name, LABEL).max(1.0);
+        canvas.text(&device.name, [at[0], at[1] - 32.0], LABEL * room.min(1.0), INK, Anchor::Start);
         canvas.text(
             "operations a byte (FLOP/B)",
             [at[0] + width / 2.0, at[1] + high + 50.0],
@@ -297,7 +298,7 @@ fn roofline(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
                 taken.push([px - 2.0, py - 2.0, 4.0, 4.0]);
             }
             let text = format!("{} GB/s, {} GFLOP/s", three(bandwidth), three(peak));
-            canvas.text(&text, [at[0] + width, at[1] - 14.0], TICK, SOFT_INK, Anchor::End);
+            canvas.text(&text, [at[0], at[1] - 11.0], TICK, SOFT_INK, Anchor::Start);
         }
         for p in &dots[i] {
             let [[px, py], [_, top], [_, bottom]] = rates(p).map(|rate| axes.at(intensity(p), rate));
@@ -319,11 +320,24 @@ fn three(value: f64) -> String {
     if value >= 100.0 { grouped(value.round() as usize) } else { significant(value) }
 }
 
+/// Devices in a line of the legend.
+fn keys(devices: &[Device]) -> std::slice::Chunks<'_, Device> {
+    devices.chunks(if devices.len() > 2 { 1 } else { 2 })
+}
+
+/// Where panels begin below the legend.
+fn below_legend(devices: &[Device]) -> f32 {
+    TOP + 22.0 * keys(devices).len().saturating_sub(1) as f32
+}
+
 /// The devices and their colours, above the panels.
 fn legend(canvas: &mut Canvas, devices: &[Device]) {
-    let keys: Vec<(&str, Rgb)> = devices.iter().map(|d| (&*d.name, d.colour)).collect();
-    let width = canvas.keys_width(&keys);
-    canvas.keys([((WIDTH - width) / 2.0 + 7.0).max(20.0), 112.0], &keys);
+    let lines: Vec<Vec<(&str, Rgb)>> =
+        keys(devices).map(|line| line.iter().map(|d| (&*d.name, d.colour)).collect()).collect();
+    let width = lines.iter().map(|line| canvas.keys_width(line)).fold(0.0, f32::max);
+    for (i, line) in lines.iter().enumerate() {
+        canvas.keys([((WIDTH - width) / 2.0 + 7.0).max(20.0), 112.0 + 22.0 * i as f32], line);
+    }
 }
 
 /// A text in lines of at most this width.
@@ -357,7 +371,8 @@ fn scaling(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let (left, width, high) = (85.0, 215.0, 150.0);
     let (pitch_x, pitch_y) = ((WIDTH - left - 20.0) / COLUMNS as f32, high + 92.0);
     let rows = cases.len().div_ceil(COLUMNS);
-    let mut canvas = Canvas::new(WIDTH, TOP + rows as f32 * pitch_y + 20.0)?;
+    let top = below_legend(devices);
+    let mut canvas = Canvas::new(WIDTH, top + rows as f32 * pitch_y + 20.0)?;
     canvas.headline(
         "Time against size",
         &subtitle(
@@ -374,7 +389,7 @@ fn scaling(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
         else {
             continue;
         };
-        let at = [left + (i % COLUMNS) as f32 * pitch_x, TOP + 12.0 + (i / COLUMNS) as f32 * pitch_y];
+        let at = [left + (i % COLUMNS) as f32 * pitch_x, top + 12.0 + (i / COLUMNS) as f32 * pitch_y];
         let axes = Log { rect: [at[0], at[1], width, high], x, y };
         axes.frame(&mut canvas, SMALL);
         canvas.text(&name(*case), [at[0], at[1] - 8.0], TICK, INK, Anchor::Start);
@@ -420,7 +435,8 @@ fn backends(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let place = 9.0;
     let (left, pitch) = (370.0, (place * others.len() as f32 + 9.0).max(24.0));
     let high = pitch * rows.len() as f32;
-    let mut canvas = Canvas::new(WIDTH, TOP + high + 100.0)?;
+    let top = below_legend(others);
+    let mut canvas = Canvas::new(WIDTH, top + high + 100.0)?;
     canvas.headline(
         "Backend against backend",
         &subtitle(
@@ -433,8 +449,8 @@ fn backends(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
         ),
     );
     legend(&mut canvas, others);
-    let axes = Log { rect: [left, TOP, WIDTH - left - 60.0, high], x, y: (1.0, 10.0) };
-    let [_, top, width, _] = axes.rect;
+    let axes = Log { rect: [left, top, WIDTH - left - 60.0, high], x, y: (1.0, 10.0) };
+    let width = axes.rect[2];
     for tick in Log::ticks(x, width / (3.6 * TICK)) {
         let at = axes.at(tick, 1.0)[0].round() + 0.5;
         canvas.line([at, top], [at, top + high], GRID, 1.0, None);

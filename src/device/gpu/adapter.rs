@@ -17,8 +17,8 @@ pub struct AdapterReport {
     pub driver: String,
     /// Its version.
     pub driver_info: String,
-    /// What tells it from the others of the same name and backend, if there are any: its driver, and a number where that
-    /// is the same too.
+    /// What tells it from the others of the same name and backend, if there are any: its driver's version, or its driver
+    /// and a number.
     pub distinction: Option<String>,
 }
 
@@ -37,13 +37,19 @@ impl AdapterReport {
 
 /// Gives those of the same name and backend their distinctions.
 fn distinguish(reports: &mut [AdapterReport]) {
-    let firsts: Vec<_> = reports.iter().map(|r| (r.backend.clone(), r.name.clone(), r.driver_text())).collect();
+    let all = reports.to_vec();
     for (i, report) in reports.iter_mut().enumerate() {
-        let (backend, name, driver) = &firsts[i];
-        if firsts.iter().filter(|(b, n, _)| (b, n) == (backend, name)).count() > 1 {
-            let same = |at: &[(String, String, String)]| at.iter().filter(|other| **other == firsts[i]).count();
-            let number = if same(&firsts) > 1 { format!(" #{}", same(&firsts[..=i])) } else { String::new() };
-            report.distinction = Some(format!("{driver}{number}"));
+        let alike = |of: &[AdapterReport]| -> Vec<AdapterReport> {
+            of.iter().filter(|r| (&r.backend, &r.name) == (&all[i].backend, &all[i].name)).cloned().collect()
+        };
+        let (others, before) = (alike(&all), alike(&all[..i]));
+        let version = report.driver_info.trim();
+        if others.len() > 1 {
+            let unique = others.iter().filter(|r| r.driver_info.trim() == version).count() == 1;
+            report.distinction = Some(match unique && !version.is_empty() {
+                true => version.into(),
+                false => format!("{} #{}", report.driver_text(), before.len() + 1),
+            });
         }
     }
 }
@@ -222,7 +228,8 @@ fn matching(name: &str, reports: &[AdapterReport]) -> Vec<usize> {
         return vec![one];
     }
     let of = |r: &AdapterReport| {
-        let text = format!("{} [{}]", r.name, r.distinction.clone().unwrap_or_else(|| r.driver_text()));
+        let distinction = r.distinction.as_ref().unwrap_or(&r.driver_info);
+        let text = format!("{} [{distinction}]\n{}", r.name, r.driver_text());
         backend.is_none_or(|b| b.to_str() == r.backend) && text.to_lowercase().contains(&part)
     };
     (0..reports.len()).filter(|i| of(&reports[*i])).collect()
@@ -300,17 +307,17 @@ mod tests {
             name: name.into(),
             backend: backend.into(),
             kind: "other",
-            driver: "Mesa".into(),
+            driver: "Intel".into(),
             driver_info: driver_info.into(),
             distinction: None,
         };
         let mut reports = [
-            of("vulkan", "Arc", "1"),
-            of("vulkan", "Arc", "2"),
-            of("gl", "Arc", "2"),
-            of("vulkan", "Xe", "1"),
-            of("vulkan", "Xe", "1"),
-            of("vulkan", "Arc Pro", "1"),
+            of("vulkan", "Arc", "Mesa 1"),
+            of("vulkan", "Arc", "Mesa 2"),
+            of("gl", "Arc", "Mesa 2"),
+            of("vulkan", "Xe", "Mesa 1"),
+            of("vulkan", "Xe", "Mesa 1"),
+            of("vulkan", "Arc Pro", "Mesa 1"),
         ];
         distinguish(&mut reports);
         let names: Vec<String> = reports.iter().map(AdapterReport::choose_by).collect();
@@ -320,8 +327,8 @@ mod tests {
                 "vulkan:Arc [Mesa 1]",
                 "vulkan:Arc [Mesa 2]",
                 "gl:Arc",
-                "vulkan:Xe [Mesa 1 #1]",
-                "vulkan:Xe [Mesa 1 #2]",
+                "vulkan:Xe [Intel Mesa 1 #1]",
+                "vulkan:Xe [Intel Mesa 1 #2]",
                 "vulkan:Arc Pro"
             ]
         );
@@ -335,6 +342,7 @@ mod tests {
             ("mesa 2", &[1, 2]),
             ("arc [mesa 2]", &[1, 2]),
             ("#2", &[4]),
+            ("intel mesa 2", &[1, 2]),
             ("Arc Pro", &[5]),
             ("none", &[]),
         ] {

@@ -9,7 +9,7 @@ use crate::ops::{self, Average, Bins, Fft, Weight, WelchWindows};
 
 /// Samples of all rows of a transform together, at least.
 const SAMPLES: usize = 1 << 16;
-const POINTS: &str = "points of a transform, of which there are 65,536 in all";
+const POINTS: &str = "points of a transform; as many of these as make 65,536";
 /// Twice 1e-6, the error of a transform.
 const TRANSFORM: f64 = 2e-6;
 /// Samples of a window of a spectrum.
