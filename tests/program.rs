@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use data::data;
-use program::{assert_png, command, has_keys, listed, number, run, software, text};
+use program::{assert_png, command, has_keys, listed, number, run, run_command, software, text};
 use serde_json::Value;
 use spikewave::gw::strain::Strain;
 use spikewave::gw::synthetic;
@@ -247,6 +247,39 @@ fn devices_and_warmup() {
         has_keys(stage, &["name", "kernels", "compile_ms", "first_dispatch_ms", "second_dispatch_ms"]);
     }
     assert!(run(&["warmup", "--device", "cpu"]).done().stdout.contains("stage"));
+    let folder = tempfile::tempdir().unwrap();
+    let cold = |args: &[&str]| {
+        let mut command = command(&[&["warmup", "--cold", "--device"][..], args].concat());
+        command.env("TMPDIR", folder.path());
+        run_command(command)
+    };
+    let warm = cold(&["cpu", "--json"]).json();
+    assert!(warm["cold"] == true && warm["stages"].as_array().unwrap().len() == 6, "{warm}");
+    assert!(number(&warm["first_use"]["first_result_ms"]) > 0.0, "{warm}");
+    assert!(cold(&["cpu"]).done().stdout.contains("recordings, cold"));
+    cold(&["nosuch"]).refused(4, &["nosuch"]);
+    assert_eq!(listed(&folder), [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_cold_warmup_leaves_nothing() {
+    let Some(device) = software() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(&["warmup", "--cold", "--device", &device]);
+    let child = command.env("TMPDIR", folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while listed(&folder).is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it never made its folder");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let kill = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+    assert!(kill.success());
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(130), "{said}");
+    assert!(out.stdout.is_empty() && said.ends_with("spikewave: cancelled\n"), "{said}");
+    assert_eq!(listed(&folder), [""; 0]);
 }
 
 #[test]

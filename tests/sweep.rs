@@ -103,10 +103,13 @@ fn mistakes_are_told_with_the_line_and_what_there_is() {
         ("(\n kernels: [(kernel: \"gemm\")],\n warmup: 18446744073709551615,\n)", &["line 3", "from 0 to 10000"]),
         ("(\n kernels: [(kernel: \"gemm\")],\n threads: 100000,\n)", &["line 3", "threads", "from 1 to 1024"]),
         ("(\n kernels: [(kernel: \"gemm\")],\n threads: 0,\n)", &["line 3", "threads", "from 1 to 1024"]),
-        ("(kernels: [])", &["kernels", "nothing is selected"]),
-        ("(kernels: [(kernel: \"gemm\")], adapters: [])", &["adapters", "at least one"]),
-        ("(kernels: [(kernel: \"gemm\")], memory_budget: \"much\")", &["memory_budget", "512MiB"]),
-        ("(kernels: [(kernel: \"gemm\")], control_band: 1.5)", &["control_band", "below 1"]),
+        ("(\n kernels: [])", &["line 2", "kernels", "nothing is selected"]),
+        ("(\n kernels: [(kernel: \"gemm\",\n sizes: [])])", &["line 3", "sizes", "at least one"]),
+        ("(kernels: [(kernel: \"gemm\")],\n adapters: [])", &["line 2", "adapters", "at least one"]),
+        ("(kernels: [(kernel: \"gemm\")],\n adapters: [\"cpu\",\n \"\"])", &["line 3", "adapters", "empty"]),
+        ("(kernels: [(kernel: \"gemm\")],\n builds: [])", &["line 2", "builds", "at least one"]),
+        ("(kernels: [(kernel: \"gemm\")],\n memory_budget: \"much\")", &["line 2", "memory_budget", "512MiB"]),
+        ("(kernels: [(kernel: \"gemm\")],\n control_band: 1.5)", &["line 2", "control_band", "below 1"]),
     ] {
         let told = Config::parse(text).unwrap_err();
         if words.iter().any(|word| !told.contains(word)) {
@@ -186,7 +189,7 @@ fn a_sweep_goes_on_where_it_was_left_off() {
     assert_eq!(run(&config, path).before, 3);
     assert_eq!(std::fs::read(&file).unwrap(), before);
     // Cut off behind the second point.
-    let second = before.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i).nth(3).unwrap();
+    let second = before.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i).nth(4).unwrap();
     std::fs::write(&file, &before[..second - 40]).unwrap();
     run(&config, path);
     let mut again = names(path);
@@ -249,7 +252,7 @@ fn a_wrong_result_has_no_time() {
     assert_eq!((wrong.status, wrong.kernel_us, wrong.wall_us, wrong.bandwidth), (Status::Wrong, None, None, None));
     assert_ne!(wrong.checksum, wrong.reference);
     let report = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
-    assert!(report.contains("**1 points are wrong or failed; they have no times.**"), "{report}");
+    assert!(report.contains("**1 point is wrong or failed; it has no times.**"), "{report}");
     let table = sweep::agreement(&[folder.path()]).unwrap();
     assert!(!table.is_right() && table.markdown().contains("✗ differs (unary) |"), "{}", table.markdown());
 }
@@ -286,7 +289,7 @@ fn write(lines: &[Line], change: impl Fn(&mut Point)) -> TempDir {
             Line::Point(point) => change(point),
             Line::Adapter(a) => (a.bandwidth, a.arithmetic) = (Some(10.0), Some(100.0)),
             Line::Control(c) => c.ratio = 1.0,
-            Line::Sweep(_) => {}
+            Line::Sweep(_) | Line::Machine(_) => {}
         }
         text += &(serde_json::to_string(&line).unwrap() + "\n");
     }
@@ -343,7 +346,7 @@ fn what_became_slower_is_named_and_noise_is_not() {
         }
     }
     // What is not the same.
-    let b = write(&lines[..lines.len() - 3], |p| {
+    let b = write(&lines[..lines.len() - 4], |p| {
         around(p, 2.0);
         p.driver = "another".into();
         p.commit = "abcdef0".into();
@@ -381,7 +384,7 @@ fn what_became_slower_is_named_and_noise_is_not() {
     // A gate that does not compare does not pass.
     let bare = write(&lines, |p| (p.kernel_us, p.wall_us) = (None, None));
     refused(a.path(), bare.path(), "no point has times in both");
-    let fewer = write(&lines[..lines.len() - 3], |p| around(p, 2.0));
+    let fewer = write(&lines[..lines.len() - 4], |p| around(p, 2.0));
     refused(a.path(), fewer.path(), "1 only in the first");
     assert_eq!(gate(fewer.path(), a.path()).0, Some(0));
     let wrong = write(&lines, |p| {
@@ -462,9 +465,20 @@ fn a_table_of_kernels_and_folders() {
     ] {
         assert!(text.lines().any(|line| line == row), "no {row} in\n{text}");
     }
-    assert_eq!(lines.count(), kernel::ALL.len() + 1);
+    assert_eq!(lines.count(), 1 + 7, "only what is measured");
     assert!(!table.is_right());
-    assert_eq!(table.missing()[0].1.len(), kernel::ALL.len() - 2);
+    assert_eq!(table.missing(0).len(), kernel::ALL.len() - 2);
+    let json = table.json();
+    assert!(json["right"] == false && json["kernels"]["gemm"]["static"]["deviation"] == 3.5, "{json}");
+    // Of one name, told apart by their drivers.
+    let row = r#"{"line":"point","adapter":"x","driver":"D","case":"a","kernels":[{"label":"fill"}],"status":"right"}"#;
+    for (folder, driver) in [("a", "1.0"), ("b", "2.0")] {
+        let folder = at(folder).join("same");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("points.jsonl"), row.replace('D', driver) + "\n").unwrap();
+    }
+    let table = sweep::agreement(&[at("a").join("same"), at("b").join("same")]).unwrap();
+    assert!(table.markdown().starts_with("| kernel | same (1.0) | same (2.0) |\n"), "{}", table.markdown());
     let out = program::run(&["sweep", "agreement", program::text(&at("native"))]);
     assert_eq!(out.code, Some(0), "{}", out.stderr);
     assert!(out.stdout.contains("| `fill` | ✓ |") && out.stderr.contains("no point dispatches"), "{}", out.stderr);
@@ -480,6 +494,23 @@ fn the_program_sweeps() {
     let args = ["sweep", program::text(&file), "--device", "cpu", "--output", program::text(&output), "--json"];
     let summary = program::run(&args).json();
     assert_eq!((program::number(&summary["right"]), summary["files"].as_array().unwrap().len()), (3.0, 2), "{summary}");
+    // What a user has from the program alone.
+    let help = program::run(&["sweep", "--help"]).done().stdout;
+    let example = &help[help.find("\n(\n").unwrap()..];
+    assert!(Config::parse(example).unwrap().builds.len() == 2, "{help}");
+    let list = program::run(&["sweep", "--list"]).done().stdout;
+    let of = |name: &str| list.lines().find(|line| line.split(' ').next() == Some(name)).unwrap().to_owned();
+    assert!(cases::ALL.iter().all(|case| of(case.name).contains(case.unit)), "{list}");
+    assert!(of("gemm").contains("64, 256, 512, 1024") && of("gemm").contains("transposed"), "{list}");
+    for (name, text) in sweep::BUILT_IN {
+        assert_eq!(Config::built_in(name), Some(config(text)), "{name}");
+    }
+    program::run(&["sweep", "quickly"]).refused(3, &["quickly", "quick, full, lanes"]);
+    let elsewhere = folder.path().join("elsewhere.ron");
+    std::fs::write(&elsewhere, "(\n adapters: [\"cpu\",\n  \"no such\"],\n kernels: [(kernel: \"fill\")],\n)").unwrap();
+    let out =
+        program::run(&["sweep", program::text(&elsewhere), "--output", program::text(&folder.path().join("new"))]);
+    assert!(out.code == Some(4) && out.stderr.contains("elsewhere.ron: line 3 names \"no such\""), "{}", out.stderr);
     let bad = folder.path().join("bad.ron");
     std::fs::write(&bad, "(\n kernels: [(kernel: \"fil\")],\n)").unwrap();
     let args = ["sweep", program::text(&bad), "--output", program::text(&output)];

@@ -29,7 +29,7 @@ pub fn run(args: &Args) -> Result<()> {
     for d in &list.devices {
         text += &format!("{} {}\n", if d.chosen { "*" } else { " " }, d.choose_by);
         if let Some(a) = &d.adapter {
-            text += &format!("      {}, driver {} {}\n", a.kind, a.driver, a.driver_info);
+            text += &format!("      {}, driver {}\n", a.kind, a.driver_text());
         }
         if let Some(error) = &d.error {
             text += &format!("      cannot be opened: {error}\n");

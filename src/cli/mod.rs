@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use spikewave::device::{CancelToken, Choice, DeviceOptions, parse_size};
 use spikewave::{Device, Error, Result};
 
@@ -52,7 +52,7 @@ enum Command {
 /// Which device runs it, and within what memory.
 #[derive(Debug, Args)]
 struct DeviceArgs {
-    /// auto, cpu, gpu (hardware only), or part of an adapter's name as `spikewave devices` prints it.
+    /// auto, cpu, gpu (hardware only), or part of an adapter's name or driver as `spikewave devices` prints them.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: String,
     /// The most memory to use, such as 512MiB or 2GB.
@@ -93,7 +93,8 @@ impl DeviceArgs {
 /// Whether Ctrl-C ends the program at once.
 static AT_ONCE: AtomicBool = AtomicBool::new(false);
 
-/// Long work that cannot look at the token of [`interrupt`] and that writes nothing: there Ctrl-C ends the program at once.
+/// Long work that cannot look at the token of [`interrupt`] and leaves nothing half written: there Ctrl-C ends the program
+/// at once.
 fn at_once<T>(work: impl FnOnce() -> T) -> T {
     AT_ONCE.store(true, Ordering::Relaxed);
     let result = work();
@@ -133,9 +134,13 @@ fn progress() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{msg:<28} [{bar:40}] {percent:>3}% {eta:>4}") {
-        bar.set_style(style.progress_chars("=> "));
+    // Of unknown length until somebody says it: neither done nor soon to be.
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{msg:<28} [{bar:40}] {percent:>3}% {left:>4}") {
+        let left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            _ = if state.pos() == 0 { out.write_str("–") } else { write!(out, "{:#}", HumanDuration(state.eta())) };
+        };
+        bar.set_style(style.with_key("left", left).progress_chars("=> "));
     }
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
@@ -189,7 +194,7 @@ pub fn main() -> ExitCode {
     let mut code = 0;
     let result = match Cli::parse().command {
         Command::Devices(args) => devices::run(&args),
-        Command::Warmup(args) => warmup::run(&args),
+        Command::Warmup(args) => warmup::run(&args).map(|status| code = status),
         Command::Gw(command) => gw::run(&command),
         Command::Decode(args) => decode::run(&args),
         Command::Simulate(args) => simulate::run(&args),

@@ -2,19 +2,44 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+use spikewave::sweep::cases::{self, Case};
 use spikewave::sweep::{self, Config, Options, Summary};
 use spikewave::{Error, Result};
 
 use super::{interrupt, print, print_json, progress, say};
 
+/// What a configuration can look like.
+const EXAMPLE: &str = "\
+A configuration; all but `kernels` may be left out:
+(
+    adapters: [\"all\"], // and \"cpu\", \"gpu\", or parts of names
+    kernels: [
+        (kernel: \"fft\", sizes: [4096, 65536], variants: [\"forward\"]),
+        (kernel: \"gemm\"), // in all sizes and variants
+        (kernel: \"all\", smallest: true),
+    ],
+    builds: [unchecked, specialised], // and checked
+    samples: 9,
+    warmup: 2,
+    control_band: 0.1,
+    memory_budget: \"2GB\",
+    threads: 2,
+    force: false,
+)";
+
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = EXAMPLE)]
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// What to sweep over: a RON file as those of assets/sweeps.
-    #[arg(required = true, value_name = "CONFIG.ron")]
+    /// What to sweep over: quick (under 2 minutes on 2 cores), full (every case), lanes (every case once, untimed), or a
+    /// RON file as below.
+    #[arg(required_unless_present = "list", value_name = "CONFIG")]
     config: Option<PathBuf>,
+    /// Lists kernels with their sizes and variants, instead of running them.
+    #[arg(long)]
+    list: bool,
     /// The folder for points.jsonl, report.md and pictures; a sweep that was left off there goes on. [default:
     /// sweep-NAME in the current folder, for a configuration NAME.ron]
     #[arg(long, value_name = "DIR")]
@@ -55,15 +80,55 @@ struct Agreement {
     /// Folders of sweeps, or of other programs' points.
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// The exit status.
 pub fn run(args: &Args) -> Result<u8> {
     match &args.command {
         Some(Command::Compare(args)) => compare(args),
-        Some(Command::Agreement(args)) => agreement(&args.folders),
+        Some(Command::Agreement(args)) => agreement(args),
+        None if args.list => list(args.json),
         None => sweep(args),
     }
+}
+
+/// Every case.
+fn list(json: bool) -> Result<u8> {
+    if json {
+        let case = |c: &Case| json!({ "kernel": c.name, "sizes": c.sizes, "unit": c.unit, "variants": c.variants });
+        print_json(&cases::ALL.iter().map(case).collect::<Vec<_>>())?;
+        return Ok(0);
+    }
+    let mut text = String::new();
+    for Case { name, sizes, unit, variants, .. } in cases::ALL {
+        let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+        let variants = if variants.len() == 1 { String::new() } else { format!("; {}", variants.join(", ")) };
+        text += &format!("{name:<22} {} {unit}{variants}\n", sizes.join(", "));
+    }
+    print(&text)?;
+    Ok(0)
+}
+
+/// The configuration of this name or in this file.
+fn read(path: &Path) -> Result<Config> {
+    if let Some(config) = path.to_str().and_then(Config::built_in) {
+        return Ok(config);
+    }
+    if !path.exists() {
+        let names: Vec<&str> = sweep::BUILT_IN.iter().map(|(name, _)| *name).collect();
+        return Err(Error::file(path, format_args!("there is no such file, nor is it one of {}", names.join(", "))));
+    }
+    Config::from_ron(path)
+}
+
+/// The line of a configuration that names an adapter, for people.
+fn line_of(path: &Path, adapter: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().position(|line| line.contains(&format!("\"{adapter}\"")))?;
+    Some(format!("{}: line {} names \"{adapter}\", which is not here", path.display(), line + 1))
 }
 
 /// The folder that belongs to a configuration.
@@ -73,7 +138,7 @@ fn folder_of(config: &Path) -> PathBuf {
 
 fn sweep(args: &Args) -> Result<u8> {
     let Some(path) = &args.config else { return Err(Error::invalid("arguments", "no configuration is given")) };
-    let mut config = Config::from_ron(path)?;
+    let mut config = read(path)?;
     if !args.device.is_empty() {
         config.adapters.clone_from(&args.device);
     }
@@ -90,6 +155,12 @@ fn sweep(args: &Args) -> Result<u8> {
     bar.finish_and_clear();
     if result == Err(Error::Cancelled) {
         say(&format!("stopped; the same command goes on in {}", folder.display()));
+    }
+    if let Err(Error::NoAdapter { wanted, .. }) = &result
+        && args.device.is_empty()
+        && let Some(line) = line_of(path, wanted)
+    {
+        say(&line);
     }
     let summary = result?;
     if args.json {
@@ -140,11 +211,26 @@ fn compare(args: &Compare) -> Result<u8> {
     Ok(u8::from(args.fail_on_slower && !objections.is_empty()))
 }
 
-fn agreement(folders: &[PathBuf]) -> Result<u8> {
-    let table = sweep::agreement(folders)?;
+fn agreement(args: &Agreement) -> Result<u8> {
+    let table = sweep::agreement(&args.folders)?;
+    if args.json {
+        print_json(&table.json())?;
+        return Ok(u8::from(!table.is_right()));
+    }
     print(&table.markdown())?;
-    for (column, missing) in table.missing() {
-        say(&format!("{column}: no point dispatches {}", missing.join(", ")));
+    say(
+        "✓ the same bits as the native path's; a number: how far the cases that dispatch the kernel are apart at most, in \
+         units of what each allows",
+    );
+    for (at, column) in table.columns().iter().enumerate() {
+        let about = [&*column.folder, &*column.adapter, &*column.driver];
+        let about: Vec<&str> = about.into_iter().filter(|text| !text.is_empty()).collect();
+        say(&format!("{}: {}", column.name, about.join(", ")));
+        let missing = table.missing(at);
+        if !missing.is_empty() {
+            let names = if missing.len() > 8 { String::new() } else { format!(": {}", missing.join(", ")) };
+            say(&format!("  no point dispatches {} of the kernels{names}", missing.len()));
+        }
     }
     Ok(u8::from(!table.is_right()))
 }

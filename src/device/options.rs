@@ -15,7 +15,8 @@ pub enum Choice {
     Cpu,
     /// A hardware GPU, or an error.
     Gpu,
-    /// Any part of an adapter's name, whatever its case; `vulkan:NAME` or `gl:NAME` to say which backend.
+    /// Any part of an adapter's name or driver, whatever its case; `vulkan:NAME` or `gl:NAME` to say which backend. A name
+    /// as the list has it means that one alone.
     Named(String),
 }
 
@@ -23,12 +24,13 @@ impl FromStr for Choice {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self> {
-        match s.trim() {
+        let name = s.trim();
+        match &*name.to_lowercase() {
             "" => Err(Error::invalid("device", "it is empty; give auto, cpu, gpu or part of an adapter's name")),
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "gpu" => Ok(Self::Gpu),
-            name => Ok(Self::Named(name.into())),
+            _ => Ok(Self::Named(name.into())),
         }
     }
 }
@@ -68,7 +70,7 @@ impl DeviceOptions {
 /// # Errors
 /// `InvalidArgument` for anything else.
 pub fn parse_size(text: &str) -> Result<u64> {
-    let bad = || Error::invalid("size", format!("\"{text}\"; write 512MiB, 2GB or a number of bytes"));
+    let bad = || Error::invalid("size", format!("\"{text}\"; write 512MiB, 2GB or a number of bytes from 1 on"));
     let t = text.trim();
     let at = t.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(t.len());
     let number: f64 = t[..at].parse().map_err(|_| bad())?;
@@ -106,6 +108,7 @@ mod tests {
     #[test]
     fn choices() {
         assert_eq!("auto".parse::<Choice>().unwrap(), Choice::Auto);
+        assert_eq!("CPU".parse::<Choice>().unwrap(), Choice::Cpu);
         assert_eq!("SwiftShader".parse::<Choice>().unwrap(), Choice::Named("SwiftShader".into()));
         assert!(" ".parse::<Choice>().is_err());
     }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::record::{self, Key, Line, Point, Spread, Status};
-use super::report::{self, Used};
+use super::report::{self, Used, time};
 use crate::Result;
 
 /// Smaller changes do not count: all points together were seen 6 % apart in two sweeps of one program on a busy machine.
@@ -220,14 +220,14 @@ impl Comparison {
         }
         for (what, changes) in [("slower", &self.slower), ("faster", &self.faster), ("unsure", &self.unsure)] {
             for c in changes {
-                let us = |[median, q1, q3]: [f64; 3]| format!("{median:.1} us ({q1:.1} to {q3:.1})");
+                let all = |[median, q1, q3]: [f64; 3]| format!("{} ({} to {})", time(median), time(q1), time(q3));
                 text += &format!(
-                    "{what}: {}: {} then, {} now: {:.2} times (noise {:.0} %)\n",
+                    "{what}: {}: {} then, {} now: {:.2} times; apart by chance up to {:.2}\n",
                     c.point,
-                    us(c.before),
-                    us(c.after),
+                    all(c.before),
+                    all(c.after),
                     c.ratio,
-                    100.0 * c.noise
+                    1.0 + c.noise
                 );
             }
         }
@@ -249,15 +249,18 @@ impl Comparison {
         for (device, ratio) in &self.devices {
             text += &format!("all points of {device}: {ratio:.2} times in the median\n");
         }
-        text + &format!(
-            "{} points compared: {} slower, {} faster beyond the noise (medians apart by more than {:.0} % and 3 standard \
-             deviations, quartiles not overlapping), {} unsure (no more than the machine itself changed, or a control that \
-             does not hold)\n",
-            self.compared,
-            self.slower.len(),
-            self.faster.len(),
-            100.0 * LEAST,
-            self.unsure.len()
-        )
+        let counts = [(&self.slower, "slower"), (&self.faster, "faster"), (&self.unsure, "unsure")];
+        let told: Vec<String> = counts.iter().map(|(list, what)| format!("{} {what}", list.len())).collect();
+        text += &format!("{} points compared: {}\n", self.compared, told.join(", "));
+        if counts[..2].iter().any(|(list, _)| !list.is_empty()) {
+            text += &format!(
+                "slower and faster: medians apart by more than {:.0} % and 3 standard deviations, quartiles not overlapping\n",
+                100.0 * LEAST
+            );
+        }
+        if !self.unsure.is_empty() {
+            text += "unsure: by no more than the machine itself changed, or with a control that does not hold\n";
+        }
+        text
     }
 }

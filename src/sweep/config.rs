@@ -8,7 +8,7 @@ use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::cases::{self, Case};
-use crate::device::parse_size;
+use crate::device::{Choice, parse_size};
 use crate::io::ron_text;
 use crate::recording::Capabilities;
 use crate::{Error, Result, kernel};
@@ -19,17 +19,25 @@ pub const LEAST_SAMPLES: usize = 9;
 const MOST_SAMPLES: usize = 10_000;
 const MOST_WARMUP: usize = 10_000;
 const MOST_THREADS: usize = 1024;
-/// In the place of a kernel: every case.
-const EVERY: &str = "all";
+/// In the place of a kernel: every case. In the place of an adapter: every device.
+pub(super) const EVERY: &str = "all";
+
+/// The sweeps that the program has with it: names and descriptions.
+pub const BUILT_IN: [(&str, &str); 3] = [
+    ("quick", include_str!("../../assets/sweeps/quick.ron")),
+    ("full", include_str!("../../assets/sweeps/full.ron")),
+    ("lanes", include_str!("../../assets/sweeps/lanes.ron")),
+];
 
 /// A sweep: adapters × kernels × variants × builds × sizes.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// `all` (the native path and every adapter, GL excepted), `cpu`, `gpu`, or names as `--device` takes them.
-    #[serde(default = "every_adapter")]
+    #[serde(default = "every_adapter", deserialize_with = "adapters")]
     pub adapters: Vec<String>,
     /// Which cases.
+    #[serde(deserialize_with = "kernels")]
     pub kernels: Vec<Selection>,
     /// How kernels are compiled; the native path has one build.
     #[serde(default = "unchecked", deserialize_with = "builds")]
@@ -41,7 +49,7 @@ pub struct Config {
     #[serde(default = "two", deserialize_with = "warmup")]
     pub warmup: usize,
     /// How far from 1 the ratio of the control points may be.
-    #[serde(default = "tenth")]
+    #[serde(default = "tenth", deserialize_with = "control_band")]
     pub control_band: f64,
     /// Runs on drivers that fail a known answer too.
     #[serde(default)]
@@ -50,7 +58,7 @@ pub struct Config {
     #[serde(default, deserialize_with = "threads")]
     pub threads: Option<usize>,
     /// The most memory to use on each device, such as "2GB".
-    #[serde(default)]
+    #[serde(default, deserialize_with = "memory_budget")]
     pub memory_budget: Option<String>,
 }
 
@@ -106,7 +114,37 @@ fn builds<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec
     let mut builds = Vec::<Build>::deserialize(deserializer)?;
     let mut seen = BTreeSet::new();
     builds.retain(|build| seen.insert(*build));
-    Ok(builds)
+    if builds.is_empty() { Err(de::Error::custom("none; at least one")) } else { Ok(builds) }
+}
+
+fn adapters<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
+    let known = |name: String| match name.parse::<Choice>() {
+        Ok(_) => Ok(name),
+        Err(error) => Err(error.to_string()),
+    };
+    Checked(&known).deserialize(deserializer)
+}
+
+fn kernels<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<Selection>, D::Error> {
+    let kernels = Vec::deserialize(deserializer)?;
+    if kernels.is_empty() { Err(de::Error::custom("nothing is selected")) } else { Ok(kernels) }
+}
+
+fn control_band<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
+    let band = f64::deserialize(deserializer)?;
+    if band > 0.0 && band < 1.0 { Ok(band) } else { Err(de::Error::custom(format!("{band}; above 0 and below 1"))) }
+}
+
+fn memory_budget<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
+    struct Size(String);
+    impl<'de> Deserialize<'de> for Size {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+            let text = String::deserialize(deserializer)?;
+            parse_size(&text).map_err(de::Error::custom)?;
+            Ok(Self(text))
+        }
+    }
+    Ok(Option::<Size>::deserialize(deserializer)?.map(|Size(text)| text))
 }
 
 /// How kernels are compiled.
@@ -252,7 +290,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Checked<'_, T> {
         while let Some(element) = list.next_element()? {
             elements.push((self.0)(element).map_err(de::Error::custom)?);
         }
-        Ok(elements)
+        if elements.is_empty() { Err(de::Error::custom("an empty list; at least one")) } else { Ok(elements) }
     }
 }
 
@@ -332,20 +370,16 @@ impl Config {
     /// The text, with line and column.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let config: Self = ron_text::parse(text)?;
-        let bad = |what: &str, why: String| Err(format!("{what}: {why}"));
-        if !(config.control_band > 0.0 && config.control_band < 1.0) {
-            return bad("control_band", format!("{}; above 0 and below 1", config.control_band));
-        }
-        if config.adapters.is_empty() || config.builds.is_empty() {
-            return bad("adapters and builds", "none; at least one of each".into());
-        }
-        if let Some(Err(error)) = config.memory_budget.as_deref().map(parse_size) {
-            return bad("memory_budget", error.to_string());
-        }
         if config.jobs().is_empty() {
-            return bad("kernels", "nothing is selected".into());
+            return Err("kernels: nothing is selected, for no kernel has both such a size and such a variant".into());
         }
         Ok(config)
+    }
+
+    /// One of [`BUILT_IN`].
+    pub fn built_in(name: &str) -> Option<Self> {
+        let (_, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
+        Self::parse(text).ok()
     }
 
     /// What is run on every adapter, each once, in the order of the selections.

@@ -1,5 +1,7 @@
 //! A sweep as pictures: what each device reaches of its ceilings, how times grow with size, backend against backend.
 
+use std::collections::HashMap;
+
 use tiny_skia::PathBuilder;
 
 use super::record::{Line, Point, Status, points};
@@ -11,6 +13,10 @@ use crate::plot::{Anchor, Canvas, GRID, INK, LABEL, Rgb, SOFT_INK, TICK, WIDTH, 
 const COLOURS: [Rgb; 6] = [[0, 90, 160], [214, 96, 0], [110, 60, 160], [0, 140, 130], [150, 40, 70], [90, 90, 90]];
 const TOP: f32 = 150.0;
 const SMALL: f32 = 13.0;
+/// How far axes go on beyond their first and last power of ten.
+const EDGE: f64 = 1.25;
+/// With more dots on a device than these, numbers stand beside them, and the names below.
+const NAMED: usize = 32;
 
 /// The pictures with their file names; none of what has no times.
 pub(super) fn draw(lines: &[Line]) -> Result<Vec<(&'static str, Canvas)>> {
@@ -20,7 +26,8 @@ pub(super) fn draw(lines: &[Line]) -> Result<Vec<(&'static str, Canvas)>> {
         .enumerate()
         .map(|(i, used)| {
             let mark = if used.doubts().is_some() { "† " } else { "" };
-            Device { name: format!("{mark}{}", used.title()), used, colour: COLOURS[i % COLOURS.len()] }
+            let kind = if used.about.kind == "native" { String::new() } else { format!(", {}", used.about.kind) };
+            Device { name: format!("{mark}{}{kind}", used.title()), used, colour: COLOURS[i % COLOURS.len()] }
         })
         .collect();
     let timed: Vec<&Point> =
@@ -43,7 +50,7 @@ pub(super) fn draw(lines: &[Line]) -> Result<Vec<(&'static str, Canvas)>> {
 
 struct Device {
     used: Used,
-    /// With a dagger if its times are not to be trusted.
+    /// With what kind of GPU it is, and a dagger if its times are not to be trusted.
     name: String,
     colour: Rgb,
 }
@@ -67,7 +74,7 @@ struct Log {
     y: (f64, f64),
 }
 
-/// Whole decades that hold all values.
+/// Whole decades that hold all values, and a little more, so that nothing lies on the frame.
 fn decades(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let (low, high) = values
         .filter(|v| v.is_finite() && *v > 0.0)
@@ -76,7 +83,7 @@ fn decades(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
         return None;
     }
     let (low, high) = (low.log10().floor(), (high * 1.02).log10().ceil());
-    Some((10f64.powf(low), 10f64.powf(high.max(low + 1.0))))
+    Some((10f64.powf(low) / EDGE, 10f64.powf(high.max(low + 1.0)) * EDGE))
 }
 
 fn label(value: f64) -> String {
@@ -191,12 +198,12 @@ fn name_beside(canvas: &mut Canvas, axes: &Log, taken: &mut Vec<Taken>, at: [f32
     }
 }
 
-/// The largest size of each case's first variant on a device.
+/// The largest size of each variant of each case on a device.
 fn largest<'a>(device: &Device, timed: &[&'a Point]) -> Vec<&'a Point> {
     let mut found: Vec<&'a Point> = Vec::new();
     for p in timed.iter().filter(|p| device.has(p)) {
-        match found.iter_mut().find(|f| f.case == p.case) {
-            Some(f) if f.variant == p.variant && f.size < p.size => *f = p,
+        match found.iter_mut().find(|f| kind(f) == kind(p)) {
+            Some(f) if f.size < p.size => *f = p,
             Some(_) => {}
             None => found.push(p),
         }
@@ -204,34 +211,74 @@ fn largest<'a>(device: &Device, timed: &[&'a Point]) -> Vec<&'a Point> {
     found
 }
 
+/// A point's case and variant.
+fn kind(p: &Point) -> (&str, &str) {
+    (&p.case, &p.variant)
+}
+
+fn name((case, variant): (&str, &str)) -> String {
+    if variant == "default" { case.into() } else { format!("{case}, {variant}") }
+}
+
+/// Median and quartiles of the time that counts, in microseconds.
+fn times(p: &Point) -> [f64; 3] {
+    p.time().map_or([f64::NAN; 3], |t| [t.median, t.q1, t.q3])
+}
+
 /// Operations a byte against operations a second, under what the device can do at most.
 fn roofline(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let intensity = |p: &Point| p.operations as f64 / p.bytes as f64;
-    let rate = |p: &Point| p.arithmetic.unwrap_or(f64::NAN);
+    // At the median time, and at the quartiles.
+    let rates = |p: &Point| times(p).map(|t| p.arithmetic.unwrap_or(f64::NAN) * times(p)[0] / t);
     let usable = |p: &&&Point| p.operations > 0 && p.bytes > 0 && p.arithmetic.is_some();
     let shown: Vec<&Device> =
         devices.iter().filter(|d| d.used.about.bandwidth.is_some() && timed.iter().any(|p| d.has(p))).collect();
     let ceilings = shown.iter().flat_map(|d| d.used.about.arithmetic);
     let x = decades(timed.iter().filter(usable).map(|p| intensity(p)));
-    let y = decades(timed.iter().filter(usable).map(|p| rate(p)).chain(ceilings));
+    let y = decades(timed.iter().filter(usable).flat_map(|p| rates(p)).chain(ceilings));
     let (Some(x), Some(y)) = (x, y) else { return Ok(None) };
     let columns = shown.len().clamp(1, 2);
     let rows = shown.len().div_ceil(columns);
     let (between, left, right, high) = (95.0, 95.0, 40.0, 560.0);
     let width = (WIDTH - left - right - between * (columns - 1) as f32) / columns as f32;
-    let mut canvas = Canvas::new(WIDTH, TOP + rows as f32 * (high + 120.0))?;
+    let dots: Vec<Vec<&Point>> =
+        shown.iter().map(|device| largest(device, timed).into_iter().filter(|p| usable(&p)).collect()).collect();
+    let mut kinds: Vec<(&str, &str)> = Vec::new();
+    for p in dots.iter().flatten() {
+        if !kinds.contains(&kind(p)) {
+            kinds.push(kind(p));
+        }
+    }
+    let numbered = dots.iter().any(|found| found.len() > NAMED);
+    // Variants are named where a case has several.
+    let names = kinds.iter().enumerate().map(|(i, kind)| match kinds.iter().filter(|k| k.0 == kind.0).count() {
+        _ if numbered => (i + 1).to_string(),
+        1 => kind.0.to_owned(),
+        _ => name(*kind),
+    });
+    let names: HashMap<(&str, &str), String> = kinds.iter().copied().zip(names).collect();
+    const COLUMNS: usize = 5;
+    let key_rows = if numbered { kinds.len().div_ceil(COLUMNS) } else { 0 };
+    let above_keys = TOP + rows as f32 * (high + 120.0);
+    let mut canvas = Canvas::new(WIDTH, above_keys + key_rows as f32 * 20.0 + if numbered { 20.0 } else { 0.0 })?;
     canvas.headline(
         "Roofline",
         &subtitle(
-            "each case's first variant in its largest size; lines: the copy kernel's bandwidth and the multiply-add kernel's rate on that device",
+            "each variant in its largest size, with the middle half of its samples; lines: the copy kernel's bandwidth and \
+             the multiply-add kernel's rate",
             devices,
         ),
     );
+    for (i, kind) in kinds.iter().enumerate().filter(|_| numbered) {
+        let at = [left + (i / key_rows) as f32 * 300.0, above_keys + (i % key_rows) as f32 * 20.0];
+        canvas.text(&format!("{}  {}", i + 1, name(*kind)), at, SMALL, INK, Anchor::Start);
+    }
     for (i, device) in shown.iter().enumerate() {
         let at = [left + (i % columns) as f32 * (width + between), TOP + (i / columns) as f32 * (high + 120.0)];
         let axes = Log { rect: [at[0], at[1], width, high], x, y };
         axes.frame(&mut canvas, TICK);
-        canvas.text(&device.name, [at[0], at[1] - 14.0], LABEL, INK, Anchor::Start);
+        let room = width / canvas.text_width(&device.name, LABEL).max(1.0);
+        canvas.text(&device.name, [at[0], at[1] - 32.0], LABEL * room.min(1.0), INK, Anchor::Start);
         canvas.text(
             "operations a byte (FLOP/B)",
             [at[0] + width / 2.0, at[1] + high + 50.0],
@@ -251,17 +298,18 @@ fn roofline(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
                 taken.push([px - 2.0, py - 2.0, 4.0, 4.0]);
             }
             let text = format!("{} GB/s, {} GFLOP/s", three(bandwidth), three(peak));
-            canvas.text(&text, [at[0] + width, at[1] - 14.0], TICK, SOFT_INK, Anchor::End);
+            canvas.text(&text, [at[0], at[1] - 11.0], TICK, SOFT_INK, Anchor::Start);
         }
-        let found: Vec<&Point> = largest(device, timed).into_iter().filter(|p| usable(&p)).collect();
-        for p in &found {
-            let [px, py] = axes.at(intensity(p), rate(p));
+        for p in &dots[i] {
+            let [[px, py], [_, top], [_, bottom]] = rates(p).map(|rate| axes.at(intensity(p), rate));
+            canvas.line([px, top], [px, bottom], device.colour, 1.2, None);
             dot(&mut canvas, [px, py], device.colour);
             taken.push([px - 5.0, py - 5.0, 10.0, 10.0]);
+            taken.push([px - 1.0, top, 2.0, bottom - top]);
         }
-        for p in &found {
-            let at = axes.at(intensity(p), rate(p));
-            name_beside(&mut canvas, &axes, &mut taken, at, &p.case);
+        for p in &dots[i] {
+            let at = axes.at(intensity(p), rates(p)[0]);
+            name_beside(&mut canvas, &axes, &mut taken, at, &names[&kind(p)]);
         }
     }
     Ok(Some(canvas))
@@ -272,20 +320,48 @@ fn three(value: f64) -> String {
     if value >= 100.0 { grouped(value.round() as usize) } else { significant(value) }
 }
 
-/// The devices and their colours, above the panels.
-fn legend(canvas: &mut Canvas, devices: &[Device]) {
-    let keys: Vec<(&str, Rgb)> = devices.iter().map(|d| (&*d.name, d.colour)).collect();
-    let width = canvas.keys_width(&keys);
-    canvas.keys([((WIDTH - width) / 2.0 + 7.0).max(20.0), 112.0], &keys);
+/// Devices in a line of the legend.
+fn keys(devices: &[Device]) -> std::slice::Chunks<'_, Device> {
+    devices.chunks(if devices.len() > 2 { 1 } else { 2 })
 }
 
-/// Time against size, a panel for each case.
+/// Where panels begin below the legend.
+fn below_legend(devices: &[Device]) -> f32 {
+    TOP + 22.0 * keys(devices).len().saturating_sub(1) as f32
+}
+
+/// The devices and their colours, above the panels.
+fn legend(canvas: &mut Canvas, devices: &[Device]) {
+    let lines: Vec<Vec<(&str, Rgb)>> =
+        keys(devices).map(|line| line.iter().map(|d| (&*d.name, d.colour)).collect()).collect();
+    let width = lines.iter().map(|line| canvas.keys_width(line)).fold(0.0, f32::max);
+    for (i, line) in lines.iter().enumerate() {
+        canvas.keys([((WIDTH - width) / 2.0 + 7.0).max(20.0), 112.0 + 22.0 * i as f32], line);
+    }
+}
+
+/// A text in lines of at most this width.
+fn lines(canvas: &Canvas, text: &str, size: f32, width: f32) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let Some(last) = lines.last_mut() else { break };
+        let longer = if last.is_empty() { word.to_owned() } else { format!("{last} {word}") };
+        if last.is_empty() || canvas.text_width(&longer, size) <= width {
+            *last = longer;
+        } else {
+            lines.push(word.into());
+        }
+    }
+    lines
+}
+
+/// Time against size, a panel for each variant of each case.
 fn scaling(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let mut cases: Vec<(&str, &str)> = Vec::new();
     for p in timed {
-        let several = timed.iter().any(|q| q.case == p.case && q.variant == p.variant && q.size != p.size);
-        if several && !cases.iter().any(|(case, _)| *case == p.case) {
-            cases.push((&p.case, &p.variant));
+        let several = timed.iter().any(|q| kind(q) == kind(p) && q.size != p.size);
+        if several && !cases.contains(&kind(p)) {
+            cases.push(kind(p));
         }
     }
     if cases.is_empty() {
@@ -295,79 +371,86 @@ fn scaling(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let (left, width, high) = (85.0, 215.0, 150.0);
     let (pitch_x, pitch_y) = ((WIDTH - left - 20.0) / COLUMNS as f32, high + 92.0);
     let rows = cases.len().div_ceil(COLUMNS);
-    let mut canvas = Canvas::new(WIDTH, TOP + rows as f32 * pitch_y + 20.0)?;
+    let top = below_legend(devices);
+    let mut canvas = Canvas::new(WIDTH, top + rows as f32 * pitch_y + 20.0)?;
     canvas.headline(
         "Time against size",
         &subtitle(
-            "kernels alone, each case's first variant; median time in µs upwards, size to the right, both logarithmic",
+            "kernels alone; median time in µs upwards, with the middle half of the samples; size to the right; both \
+             logarithmic",
             devices,
         ),
     );
     legend(&mut canvas, devices);
-    for (i, (case, variant)) in cases.iter().enumerate() {
-        let own: Vec<&&Point> = timed.iter().filter(|p| p.case == *case && p.variant == *variant).collect();
-        let time = |p: &Point| p.time().map_or(f64::NAN, |t| t.median);
-        let (Some(x), Some(y)) = (decades(own.iter().map(|p| p.size as f64)), decades(own.iter().map(|p| time(p))))
+    for (i, case) in cases.iter().enumerate() {
+        let own: Vec<&&Point> = timed.iter().filter(|p| kind(p) == *case).collect();
+        let (Some(x), Some(y)) =
+            (decades(own.iter().map(|p| p.size as f64)), decades(own.iter().flat_map(|p| times(p))))
         else {
             continue;
         };
-        let at = [left + (i % COLUMNS) as f32 * pitch_x, TOP + 12.0 + (i / COLUMNS) as f32 * pitch_y];
+        let at = [left + (i % COLUMNS) as f32 * pitch_x, top + 12.0 + (i / COLUMNS) as f32 * pitch_y];
         let axes = Log { rect: [at[0], at[1], width, high], x, y };
         axes.frame(&mut canvas, SMALL);
-        let name = if *variant == "default" { (*case).to_owned() } else { format!("{case}, {variant}") };
-        canvas.text(&name, [at[0], at[1] - 8.0], TICK, INK, Anchor::Start);
-        let mut unit = own[0].unit.clone();
-        while canvas.text_width(&unit, SMALL) > width + 50.0 {
-            unit.truncate(unit.trim_end_matches('…').rfind(' ').unwrap_or(0));
-            unit.push('…');
+        canvas.text(&name(*case), [at[0], at[1] - 8.0], TICK, INK, Anchor::Start);
+        for (i, line) in lines(&canvas, &own[0].unit, SMALL, width + 20.0).iter().enumerate() {
+            let at = [at[0] + width / 2.0, at[1] + high + 38.0 + 16.0 * i as f32];
+            canvas.text(line, at, SMALL, SOFT_INK, Anchor::Middle);
         }
-        canvas.text(&unit, [at[0] + width / 2.0, at[1] + high + 39.0], SMALL, SOFT_INK, Anchor::Middle);
         canvas.text_upward("µs", [at[0] - 52.0, at[1] + high / 2.0], SMALL);
         for device in devices {
-            let mut line: Vec<[f64; 2]> =
-                own.iter().filter(|p| device.has(p)).map(|p| [p.size as f64, time(p)]).collect();
-            line.sort_by(|a, b| a[0].total_cmp(&b[0]));
-            axes.curve(&mut canvas, &line, device.colour, 1.8);
-            for [x, y] in line {
-                canvas.ring(axes.at(x, y), 2.2, device.colour);
+            let mut own: Vec<&&&Point> = own.iter().filter(|p| device.has(p)).collect();
+            own.sort_by_key(|p| p.size);
+            let line: Vec<[f64; 2]> = own.iter().map(|p| [p.size as f64, times(p)[0]]).collect();
+            axes.curve(&mut canvas, &line, device.colour, 1.2);
+            for p in own {
+                let [median, low, high] = times(p).map(|time| axes.at(p.size as f64, time));
+                canvas.line(low, high, device.colour, 2.4, None);
+                canvas.ring(median, 2.2, device.colour);
             }
         }
     }
     Ok(Some(canvas))
 }
 
-/// The time on every device over that on the first, a row for each case.
+/// The time on every device over that on the first, a row for each variant of each case.
 fn backends(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let Some((first, others)) = devices.split_first().filter(|(_, others)| !others.is_empty()) else { return Ok(None) };
-    let time = |p: &Point| p.time().map_or(f64::NAN, |t| t.median);
-    let rows: Vec<(&Point, Vec<(&Device, f64)>)> = largest(first, timed)
+    // Of medians, and from the one's first quartile over the other's third to the opposite.
+    let ratios = |p: &Point, q: &Point| {
+        let ([pm, p1, p3], [qm, q1, q3]) = (times(p), times(q));
+        [qm / pm, q1 / p3, q3 / p1]
+    };
+    let rows: Vec<(&Point, Vec<(&Device, [f64; 3])>)> = largest(first, timed)
         .into_iter()
         .map(|p| {
-            let same = |d: &Device| {
-                timed.iter().find(|q| d.has(q) && (&q.case, &q.variant, q.size) == (&p.case, &p.variant, p.size))
-            };
-            (p, others.iter().filter_map(|d| Some((d, time(same(d)?) / time(p)))).collect())
+            let same = |d: &Device| timed.iter().find(|q| d.has(q) && (kind(q), q.size) == (kind(p), p.size));
+            (p, others.iter().filter_map(|d| Some((d, ratios(p, same(d)?)))).collect())
         })
         .collect();
-    let Some(x) = decades(rows.iter().flat_map(|(_, r)| r.iter().map(|(_, r)| *r)).chain([1.0])) else {
+    let Some(x) = decades(rows.iter().flat_map(|(_, r)| r.iter().flat_map(|(_, r)| *r)).chain([1.0])) else {
         return Ok(None);
     };
-    let (left, pitch) = (370.0, 24.0);
+    // Every device has a place of its own in each row.
+    let place = 9.0;
+    let (left, pitch) = (370.0, (place * others.len() as f32 + 9.0).max(24.0));
     let high = pitch * rows.len() as f32;
-    let mut canvas = Canvas::new(WIDTH, TOP + high + 100.0)?;
+    let top = below_legend(others);
+    let mut canvas = Canvas::new(WIDTH, top + high + 100.0)?;
     canvas.headline(
         "Backend against backend",
         &subtitle(
             &format!(
-                "time of the kernels over that on {}; the first variant of each case in its largest size",
+                "time of the kernels over that on {}; each variant in its largest size; broad bars: from quartile to \
+                 quartile of both",
                 first.name
             ),
             devices,
         ),
     );
     legend(&mut canvas, others);
-    let axes = Log { rect: [left, TOP, WIDTH - left - 60.0, high], x, y: (1.0, 10.0) };
-    let [_, top, width, _] = axes.rect;
+    let axes = Log { rect: [left, top, WIDTH - left - 60.0, high], x, y: (1.0, 10.0) };
+    let width = axes.rect[2];
     for tick in Log::ticks(x, width / (3.6 * TICK)) {
         let at = axes.at(tick, 1.0)[0].round() + 0.5;
         canvas.line([at, top], [at, top + high], GRID, 1.0, None);
@@ -378,14 +461,13 @@ fn backends(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     for (i, (p, ratios)) in rows.iter().enumerate() {
         let y = top + (i as f32 + 0.5) * pitch;
         canvas.line([left, y.round() + 0.5], [left + width, y.round() + 0.5], GRID, 1.0, None);
-        let variant = if p.variant == "default" { String::new() } else { format!(", {}", p.variant) };
-        let name = format!("{}{variant}, {}", p.case, grouped(p.size));
+        let name = format!("{}, {}", name(kind(p)), grouped(p.size));
         canvas.text(&name, [left - 12.0, y + 0.36 * TICK], TICK, INK, Anchor::End);
-        // Beside each other, each device always in its own place.
-        for (device, ratio) in ratios {
+        for (device, [ratio, low, high]) in ratios {
             let at = others.iter().position(|d| std::ptr::eq(d, *device)).unwrap_or(0);
-            let y = y + (at as f32 - (others.len() - 1) as f32 / 2.0) * (0.7 * pitch / others.len() as f32).min(7.0);
-            let x = axes.at(*ratio, 1.0)[0];
+            let y = y + (at as f32 - (others.len() - 1) as f32 / 2.0) * place;
+            let [x, low, high] = [ratio, low, high].map(|ratio| axes.at(*ratio, 1.0)[0]);
+            canvas.line([low, y], [high, y], device.colour.map(|c| c + (255 - c) / 2), 6.0, None);
             canvas.line([one, y], [x, y], device.colour, 1.4, None);
             dot(&mut canvas, [x, y], device.colour);
         }

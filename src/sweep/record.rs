@@ -24,6 +24,8 @@ const LOCK_TRIES: u32 = 30;
 pub enum Line {
     /// The first line: which sweep it is.
     Sweep(Header),
+    /// The machine, at every start and end.
+    Machine(Machine),
     /// A device that was opened, with its ceilings; again for every start and end.
     Adapter(Adapter),
     /// A point measured twice.
@@ -115,6 +117,23 @@ impl Header {
     }
 }
 
+/// Where and when a sweep ran.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// `start` or `end` of the sweep, or of what a later start added to it.
+    pub when: String,
+    /// In UTC, `2015-09-14 09:50:45`.
+    pub date: String,
+    /// The machine's name, where the system says it.
+    pub host: Option<String>,
+    /// The processor's name.
+    pub processor: String,
+    /// The operating system and its version.
+    pub system: String,
+    /// Tasks that ran or wanted to, on average of the last minute, where the system says it.
+    pub load: Option<f64>,
+}
+
 /// A device and what it can do at most.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Adapter {
@@ -124,7 +143,7 @@ pub struct Adapter {
     pub build: String,
     /// `native`, or what kind of GPU it is.
     pub kind: String,
-    /// The driver and its version; the processor's threads for the native path.
+    /// The driver and its version; the processor and its threads for the native path.
     pub driver: String,
     /// What the self-test found.
     pub quirks: Vec<String>,
@@ -265,6 +284,9 @@ pub struct Point {
     pub wall_us: Option<Spread>,
     /// Samples of each.
     pub samples: usize,
+    /// Runs that a sample is the mean of.
+    #[serde(default = "one")]
+    pub repeats: usize,
     /// Least bytes that have to be read and written.
     pub bytes: u64,
     /// Operations.
@@ -291,6 +313,10 @@ pub struct Point {
     pub wgpu: String,
     /// Of the source.
     pub commit: String,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// What tells a point from others.
@@ -362,10 +388,16 @@ pub(super) fn whole<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
     std::str::from_utf8(&bytes[..end]).map_err(|e| Error::file(path, e))
 }
 
+/// What is wrong in a line, told by the line of the file and not of the text that was read.
+pub(super) fn mistake(path: &Path, line: usize, error: &serde_json::Error) -> Error {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or_default();
+    let column = if error.column() > 0 { format!(", column {}", error.column()) } else { String::new() };
+    Error::file(path, format_args!("line {line}{column}: {what}"))
+}
+
 fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {
-    let line = |(i, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|e| Error::file(path, format_args!("line {}: {e}", i + 1)))
-    };
+    let line = |(i, line): (usize, &str)| serde_json::from_str(line).map_err(|e| mistake(path, i + 1, &e));
     text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()).map(line).collect()
 }
 

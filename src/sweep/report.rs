@@ -30,6 +30,8 @@ pub(super) fn write(folder: &Path, lines: &[Line]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// A median distance that is more than this of the median is marked.
+const WIDE: f64 = 0.25;
 /// Ceilings of one device that are further apart are those of a machine that does something else too.
 const STEADY: f64 = 1.25;
 
@@ -103,7 +105,7 @@ fn escape(text: &str) -> String {
 }
 
 /// Microseconds with their unit.
-fn time(us: f64) -> String {
+pub(super) fn time(us: f64) -> String {
     match us {
         _ if us < 1e3 => format!("{} µs", significant(us)),
         _ if us < 1e6 => format!("{} ms", significant(us / 1e3)),
@@ -111,8 +113,13 @@ fn time(us: f64) -> String {
     }
 }
 
+/// Marks a time whose samples are far apart.
+fn mark(s: Spread) -> &'static str {
+    if s.mad > WIDE * s.median { " ‡" } else { "" }
+}
+
 fn spread(s: Option<Spread>) -> String {
-    s.map_or("–".into(), |s| format!("{} ± {:.0} %", time(s.median), 100.0 * s.mad / s.median))
+    s.map_or("–".into(), |s| format!("{} ± {:.0} %{}", time(s.median), 100.0 * s.mad / s.median, mark(s)))
 }
 
 fn number(value: Option<f64>) -> String {
@@ -126,12 +133,13 @@ fn percent(value: Option<f64>) -> String {
 fn markdown(lines: &[Line], pictures: &[String]) -> String {
     let mut text = String::from("# Sweep\n\n");
     if let Some(Line::Sweep(header)) = lines.first() {
-        text += &heading(header);
+        text += &heading(header, lines);
     }
     let all: Vec<&Point> = points(lines).collect();
     let bad: Vec<&&Point> = all.iter().filter(|p| matches!(p.status, Status::Wrong | Status::Failed)).collect();
     if !bad.is_empty() {
-        text += &format!("**{} points are wrong or failed; they have no times.**\n\n", bad.len());
+        let (points, have) = if bad.len() == 1 { ("point is", "it has") } else { ("points are", "they have") };
+        text += &format!("**{} {points} wrong or failed; {have} no times.**\n\n", bad.len());
         text += "| point | | what |\n|---|---|---|\n";
         for p in bad {
             let status = if p.status == Status::Wrong { "wrong" } else { "failed" };
@@ -161,6 +169,7 @@ fn markdown(lines: &[Line], pictures: &[String]) -> String {
         );
     }
     text += "\nCeilings are measured at the start and at the end of a sweep; the best of them counts.\n\n";
+    text += &sizes(&all);
     for picture in pictures {
         text += &format!("![{}]({picture})\n\n", picture.trim_end_matches(".png"));
     }
@@ -191,8 +200,8 @@ fn markdown(lines: &[Line], pictures: &[String]) -> String {
                 "{specialised} kernels of {points} points ran specialised; the others have no such kernel.\n\n"
             );
         }
-        text += "| case | variant | size | kernels | wall clock | GB/s | of copy | GFLOP/s | of multiply-add | deviation |\n";
-        text += "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+        text += "| case | variant | size | kernels | wall clock | GB/s | of copy | GFLOP/s | of multiply-add | deviation | checksum |\n";
+        text += "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n";
         for p in own {
             let deviation = match (p.status, p.deviation) {
                 (Status::Right, Some(0.0)) => "bits equal".into(),
@@ -204,7 +213,7 @@ fn markdown(lines: &[Line], pictures: &[String]) -> String {
             };
             let operations = p.arithmetic.filter(|_| p.operations > 0);
             text += &format!(
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {deviation} |\n",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {deviation} | {} |\n",
                 p.case,
                 p.variant,
                 p.size,
@@ -214,6 +223,7 @@ fn markdown(lines: &[Line], pictures: &[String]) -> String {
                 percent(bandwidth_share(p)),
                 number(operations),
                 percent(arithmetic_share(p)),
+                p.checksum.as_deref().unwrap_or(""),
             );
         }
         text.push('\n');
@@ -221,21 +231,58 @@ fn markdown(lines: &[Line], pictures: &[String]) -> String {
     text
 }
 
-fn heading(h: &Header) -> String {
+/// Where and when it ran: a line for each start, and what a machine that is the same did until the end.
+fn machines(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let Line::Machine(m) = line else { continue };
+        let load = m.load.map_or("unknown".into(), significant);
+        if m.when == "end" {
+            text.truncate(text.trim_end().len());
+            text += &format!(", until {} UTC with a load of {load}\n", m.date);
+        } else {
+            let host = m.host.as_ref().map_or(String::new(), |host| format!(" on {host}"));
+            text += &format!("- {} UTC{host}: {}, {}; load {load}\n", m.date, m.processor, m.system);
+        }
+    }
+    if text.is_empty() { text } else { text + "\n" }
+}
+
+/// What the sizes of the cases count.
+fn sizes(points: &[&Point]) -> String {
+    let mut units: Vec<(&str, Vec<&str>)> = Vec::new();
+    for p in points {
+        match units.iter_mut().find(|(unit, _)| *unit == p.unit) {
+            Some((_, cases)) if cases.contains(&&*p.case) => {}
+            Some((_, cases)) => cases.push(&p.case),
+            None => units.push((&p.unit, vec![&p.case])),
+        }
+    }
+    let mut text = String::from("## Sizes\n\n| a size counts | of |\n|---|---|\n");
+    for (unit, cases) in units {
+        text += &format!("| {} | {} |\n", escape(unit), cases.join(", "));
+    }
+    text + "\n"
+}
+
+fn heading(h: &Header, lines: &[Line]) -> String {
     let mut text = format!(
         "spikewave {} of commit {}, wgpu {}; {} samples behind {} runs of warm-up.\n\n",
         h.version, h.commit, h.wgpu, h.samples, h.warmup
     );
+    text += &machines(lines);
     if h.samples < super::LEAST_SAMPLES {
         return text
             + &format!("Fewer than {} samples: results are compared, times are not stated.\n\n", super::LEAST_SAMPLES);
     }
-    text += "Times are medians ± the median distance from them. *Kernels*: by the device's timestamps from the first \
-             dispatch to the end of the last, without transfers (native path: the wall clock around each kernel). *Wall \
-             clock*: from the call to the results on the host. *GB/s*: the bytes that any method has to move over the \
+    text += "Times are medians ± the median distance from them; ‡: that is above 25 %. *Kernels*: by the device's \
+             timestamps from the first dispatch to the end of the last, without transfers (native path: the wall clock \
+             around each kernel). A sample of less than 20 µs is the mean of as many runs as make that, at most 100. *Wall \
+             clock*: from the call to the results on the host (native path: of a run that times its kernels). *GB/s*: the bytes that any method has to move over the \
              kernels' time; above 100 % of the copy kernel's 64 MiB where a cache holds the data. *GFLOP/s*: \
              the operations of the definition or of the usual fast method; none where that depends on the data. \
-             *Deviation*: the worst element's distance from the native path in units of what the model allows.\n\n";
+             *Deviation*: the worst element's distance from the native path in units of what the model allows. \
+             *Checksum*: of the results.\n\n";
     text
 }
 
@@ -287,14 +334,13 @@ fn against(devices: &[&Used], all: &[&Point]) -> String {
     text.push('\n');
     for row in rows {
         text += &format!("| {} | {} | {} |", row.0, row.1, row.2);
-        let median = |a: &Adapter| cells.get(&(row, &*a.name, &*a.build)).and_then(|p| Some(p.time()?.median));
-        let first = devices.first().and_then(|used| median(&used.about));
+        let spread = |a: &Adapter| cells.get(&(row, &*a.name, &*a.build)).and_then(|p| p.time());
+        let first = devices.first().and_then(|used| Some(spread(&used.about)?.median));
         for (i, a) in devices.iter().map(|used| &used.about).enumerate() {
-            let cell = match (median(a), cells.get(&(row, &*a.name, &*a.build)).map(|p| p.status)) {
-                (Some(us), _) => {
-                    let ratio =
-                        first.filter(|_| i > 0).map_or(String::new(), |f| format!(" (× {})", significant(us / f)));
-                    time(us) + &ratio
+            let cell = match (spread(a), cells.get(&(row, &*a.name, &*a.build)).map(|p| p.status)) {
+                (Some(s), _) => {
+                    let ratio = |f| format!(" (× {})", significant(s.median / f));
+                    time(s.median) + mark(s) + &first.filter(|_| i > 0).map_or(String::new(), ratio)
                 }
                 (None, Some(Status::Right)) => "right".into(),
                 (None, Some(Status::Refused)) => "refused".into(),
@@ -305,7 +351,7 @@ fn against(devices: &[&Used], all: &[&Point]) -> String {
         }
         text.push('\n');
     }
-    text += "\n× is the time over that of the first device.";
+    text += "\n× is the time over that of the first device. ‡ Samples are apart by more than 25 %.";
     if devices.iter().any(|used| used.doubts().is_some()) {
         text += " † Not to be trusted: see below.";
     }

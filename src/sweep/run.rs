@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::cases::{self, Agreement, Problem};
 use super::ceiling::{self, Ceilings, Took, clock, timed};
-use super::config::{Build, Config, Job, LEAST_SAMPLES};
+use super::config::{Build, Config, EVERY, Job, LEAST_SAMPLES};
 use super::record::{self, Adapter, Control as Ratio, Folder, Header, KernelId, Key, Line, Point, Spread, Status};
-use super::{report, source};
+use super::{machine, report, source};
 use crate::device::gpu::{self, AdapterReport, Quirk};
 use crate::device::{CancelToken, Choice, Control, DeviceOptions, Prepared, parse_size};
 use crate::io::Fingerprint;
@@ -17,6 +18,10 @@ use crate::{Device, Error, Result};
 const CONTROL: (&str, usize) = ("unary", 1 << 20);
 /// Samples of each of the two.
 const CONTROL_SAMPLES: usize = 31;
+
+/// Kernels' time from which on one run is a sample, in seconds: clocks step by some 10 ns. Runs that make one at most.
+const SAMPLE: f64 = 20e-6;
+const MOST_REPEATS: f64 = 100.0;
 
 /// Is told the points done, all points, and the next one's name.
 pub type OnPoint<'a> = dyn Fn(usize, usize, &str) + Sync + 'a;
@@ -98,12 +103,13 @@ impl Target {
             Device::Cpu(_) => {
                 about.kind = "native".into();
                 let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
-                about.driver = threads.map_or("threads unknown".into(), |n| format!("{n} threads"));
+                let threads = threads.map_or("threads unknown".into(), |n| format!("{n} threads"));
+                about.driver = format!("{}, {threads}", machine::processor());
             }
             Device::Gpu(gpu) => {
                 let adapter = gpu.adapter();
                 about.kind = adapter.kind.into();
-                about.driver = format!("{} {}", adapter.driver, adapter.driver_info).trim().into();
+                about.driver = adapter.driver_text();
                 about.quirks = gpu.quirks().iter().map(quirk).collect();
             }
         }
@@ -154,18 +160,22 @@ fn names(config: &Config, options: &Options<'_>) -> Result<Vec<(String, bool)>> 
     };
     for adapter in &config.adapters {
         match adapter.parse::<Choice>()? {
-            Choice::Named(name) if name == "all" => {
+            Choice::Named(name) if name.to_lowercase() == EVERY => {
                 add("cpu".into(), false);
-                let mut found = HashSet::new();
-                for name in gpu::adapters().iter().map(AdapterReport::choose_by) {
-                    if !found.insert(name.clone()) {
-                        options.say(&format!("there is more than one \"{name}\": only the first is swept"));
-                    }
-                    add(name, false);
-                }
+                gpu::adapters().iter().for_each(|adapter| add(adapter.choose_by(), false));
             }
             Choice::Cpu => add("cpu".into(), true),
-            _ => add(adapter.trim().to_owned(), true),
+            Choice::Named(name) => {
+                let meant = gpu::meant(&Choice::Named(name.clone()))?;
+                let names: Vec<String> = meant.iter().map(AdapterReport::choose_by).collect();
+                let Some((first, others)) = names.split_first() else { continue };
+                if !others.is_empty() {
+                    let others = others.join("\", \"");
+                    options.say(&format!("\"{name}\" means \"{others}\" too; taken is \"{first}\""));
+                }
+                add(first.clone(), true);
+            }
+            Choice::Auto | Choice::Gpu => add(adapter.trim().to_owned(), true),
         }
     }
     Ok(names)
@@ -195,7 +205,7 @@ fn open(config: &Config, options: &Options<'_>) -> Result<(Vec<Target>, Vec<Adap
             let opened = Target::open(name.clone(), *build, &options_of);
             match opened {
                 Ok(mut target) => {
-                    // Part of a name means one adapter, whose whole name the points have.
+                    // What `gpu` means has a name.
                     let whole = match &target.device {
                         Device::Cpu(_) => "cpu".to_owned(),
                         Device::Gpu(gpu) => gpu.adapter().choose_by(),
@@ -277,12 +287,12 @@ fn summarise(lines: &[Line]) -> Summary {
 
 fn points(config: &Config, folder: &mut Folder, options: &Options<'_>) -> Result<()> {
     let jobs = config.jobs();
-    let tell = |text: &str, devices: usize| {
+    let tell = |done: usize, all: usize, text: &str| {
         if let Some(progress) = options.progress {
-            progress(0, jobs.len() * devices, text);
+            progress(done, all, text);
         }
     };
-    tell("opening devices", 1);
+    tell(0, jobs.len(), "opening devices");
     let (mut targets, closed) = open(config, options)?;
     // What failed is run again.
     let done: HashSet<Key> = folder.points().filter(|p| p.status != Status::Failed).map(Point::key).collect();
@@ -301,6 +311,7 @@ fn points(config: &Config, folder: &mut Folder, options: &Options<'_>) -> Result
     if targets.iter().all(|t| jobs.iter().all(|job| is_done(t, job))) {
         return Ok(());
     }
+    folder.append(Line::Machine(machine::now("start")))?;
     for adapter in closed {
         folder.append(Line::Adapter(adapter))?;
     }
@@ -308,29 +319,26 @@ fn points(config: &Config, folder: &mut Folder, options: &Options<'_>) -> Result
     let reference = Device::open(&reference)?;
     // Times are asked for.
     let timing = config.samples >= LEAST_SAMPLES;
-    let devices = targets.len();
+    let all = jobs.len() * targets.len();
     for target in &mut targets {
         options.check()?;
         if timing {
-            tell(&format!("the ceilings of {}", target.name), devices);
+            tell(0, all, &format!("ceilings of {}", target.name));
             target.measure(options)?;
         }
         folder.append(Line::Adapter(target.about.clone()))?;
     }
     if timing {
-        tell("the controls", devices);
+        tell(0, all, "controls");
         controls(config, &mut targets, "start", folder, options)?;
     }
-    let all = jobs.len() * targets.len();
     let mut at = 0;
     let context = Context { config, options };
     for job in &jobs {
         let mut expected = None;
         for target in &mut targets {
             options.check()?;
-            if let Some(progress) = options.progress {
-                progress(at, all, &format!("{} on {}", job.name(), target.name));
-            }
+            tell(at, all, &format!("{} on {}", job.name(), target.name));
             at += 1;
             if is_done(target, job) {
                 continue;
@@ -361,11 +369,14 @@ fn points(config: &Config, folder: &mut Folder, options: &Options<'_>) -> Result
         // Once more: a machine that is busy at the start, or throttled at the end, has lower ceilings than it had.
         for target in targets.iter_mut().filter(|t| t.gone.is_none()) {
             options.check()?;
+            tell(all, all, &format!("ceilings of {}", target.name));
             target.measure(options)?;
             folder.append(Line::Adapter(target.about.clone()))?;
         }
+        tell(all, all, "controls");
         controls(config, &mut targets, "end", folder, options)?;
     }
+    folder.append(Line::Machine(machine::now("end")))?;
     if let Some(progress) = options.progress {
         progress(all, all, "");
     }
@@ -419,7 +430,8 @@ fn controls(
                     ratio,
                     band: config.control_band,
                 };
-                if !control.holds() {
+                // At the end the summary says it.
+                if !control.holds() && when == "start" {
                     options.say(&format!(
                         "the times of {} are not to be trusted: a point against itself has the ratio {ratio:.3} at the \
                          {when} of the sweep, which must be within {} of 1",
@@ -447,6 +459,7 @@ struct Context<'a> {
 struct Measured {
     problem: Problem,
     took: Vec<Took>,
+    repeats: usize,
     checksum: String,
     deviation: f64,
     detail: Option<String>,
@@ -473,6 +486,7 @@ impl Context<'_> {
             clock: None,
             wall_us: None,
             samples: 0,
+            repeats: 1,
             bytes: 0,
             operations: 0,
             dispatches: 0,
@@ -515,7 +529,7 @@ impl Context<'_> {
         let problem = job.case.problem(device.capabilities(), job.size, job.variant)?;
         let mut prepared = device.prepare(&problem.recording)?;
         let feeds = problem.feeds();
-        let (first, _) = timed(device, &mut prepared, &feeds, &control)?;
+        let (first, mut fastest) = timed(device, &mut prepared, &feeds, &control)?;
         let results = problem.results(&first)?;
         let (deviation, mut detail) = compare(&problem, expected, &results);
         // Compiled and proved now, and not while others are timed.
@@ -525,20 +539,36 @@ impl Context<'_> {
         let mut took = Vec::with_capacity(self.config.samples);
         // A wrong result has no time.
         let runs = if detail.is_some() { 0 } else { self.config.warmup.saturating_sub(1) + self.config.samples };
+        let mut repeats = 1;
         for run in 0..runs {
-            let (outputs, time) = timed(device, &mut prepared, &feeds, &control)?;
-            if problem.results(&outputs)? != results {
-                detail = Some(format!("run {} gives something else than the first", run + 2));
+            let sample = run + self.config.samples >= runs;
+            if sample && took.is_empty() {
+                let seconds = fastest.kernels.unwrap_or(fastest.wall).as_secs_f64();
+                repeats = (SAMPLE / seconds.max(1e-9)).ceil().clamp(1.0, MOST_REPEATS) as usize;
+            }
+            let mut sum = Took { kernels: Some(Duration::ZERO), wall: Duration::ZERO };
+            for _ in 0..if sample { repeats } else { 1 } {
+                let (outputs, time) = timed(device, &mut prepared, &feeds, &control)?;
+                if problem.results(&outputs)? != results {
+                    detail = Some(format!("run {} gives something else than the first", run + 2));
+                    break;
+                }
+                sum = Took { kernels: sum.kernels.zip(time.kernels).map(|(a, b)| a + b), wall: sum.wall + time.wall };
+            }
+            if detail.is_some() {
                 break;
             }
-            if run + self.config.samples >= runs {
-                took.push(time);
+            if sample {
+                let mean = |time: Duration| time.div_f64(repeats as f64);
+                took.push(Took { kernels: sum.kernels.map(mean), wall: mean(sum.wall) });
+            } else if sum.kernels.unwrap_or(sum.wall) < fastest.kernels.unwrap_or(fastest.wall) {
+                fastest = sum;
             }
         }
         let checksum = checksum(results.into_iter());
         drop(feeds);
         let specialised = prepared.specialised();
-        Ok(Measured { problem, took, checksum, deviation, detail, specialised })
+        Ok(Measured { problem, took, repeats, checksum, deviation, detail, specialised })
     }
 }
 
@@ -557,6 +587,7 @@ fn fill(point: &mut Point, target: &Target, m: &Measured) {
         return;
     }
     point.samples = m.took.len();
+    point.repeats = m.repeats;
     if m.took.len() < LEAST_SAMPLES {
         return;
     }

@@ -17,12 +17,40 @@ pub struct AdapterReport {
     pub driver: String,
     /// Its version.
     pub driver_info: String,
+    /// What tells it from the others of the same name and backend, if there are any: its driver's version, or its driver
+    /// and a number.
+    pub distinction: Option<String>,
 }
 
 impl AdapterReport {
-    /// What to give to `--device`: `BACKEND:NAME`.
+    /// What to give to `--device`: `BACKEND:NAME`, or `BACKEND:NAME [DISTINCTION]`.
     pub fn choose_by(&self) -> String {
-        format!("{}:{}", self.backend, self.name)
+        let distinction = self.distinction.as_ref().map_or(String::new(), |d| format!(" [{d}]"));
+        format!("{}:{}{distinction}", self.backend, self.name)
+    }
+
+    /// The driver's name and version.
+    pub fn driver_text(&self) -> String {
+        format!("{} {}", self.driver, self.driver_info).trim().into()
+    }
+}
+
+/// Gives those of the same name and backend their distinctions.
+fn distinguish(reports: &mut [AdapterReport]) {
+    let all = reports.to_vec();
+    for (i, report) in reports.iter_mut().enumerate() {
+        let alike = |of: &[AdapterReport]| -> Vec<AdapterReport> {
+            of.iter().filter(|r| (&r.backend, &r.name) == (&all[i].backend, &all[i].name)).cloned().collect()
+        };
+        let (others, before) = (alike(&all), alike(&all[..i]));
+        let version = report.driver_info.trim();
+        if others.len() > 1 {
+            let unique = others.iter().filter(|r| r.driver_info.trim() == version).count() == 1;
+            report.distinction = Some(match unique && !version.is_empty() {
+                true => version.into(),
+                false => format!("{} #{}", report.driver_text(), before.len() + 1),
+            });
+        }
     }
 }
 
@@ -59,6 +87,7 @@ pub(super) fn report(info: &wgpu::AdapterInfo) -> AdapterReport {
         kind,
         driver: info.driver.clone(),
         driver_info: info.driver_info.clone(),
+        distinction: None,
     }
 }
 
@@ -156,7 +185,7 @@ fn heap_bytes(_: &wgpu::Adapter) -> Option<u64> {
 }
 
 /// Every adapter of these backends, the best first. No loader and no driver is an empty list.
-pub(super) fn enumerate(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
+pub(super) fn enumerate(backends: wgpu::Backends) -> Vec<(wgpu::Adapter, AdapterReport)> {
     let descriptor = wgpu::InstanceDescriptor {
         backends,
         // No indirect dispatches here, so none of the pipelines that would check them. Debugging is asked for by
@@ -170,12 +199,14 @@ pub(super) fn enumerate(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
         Vec::new()
     });
     adapters.sort_by_key(|a| rank(&a.get_info()));
-    adapters
+    let mut reports: Vec<AdapterReport> = adapters.iter().map(|a| report(&a.get_info())).collect();
+    distinguish(&mut reports);
+    adapters.into_iter().zip(reports).collect()
 }
 
 /// A name split into its backend, if it says one, and the rest in lower case.
 fn parse(name: &str) -> (Option<wgpu::Backend>, String) {
-    let lower = name.to_lowercase();
+    let lower = name.trim().to_lowercase();
     for (prefix, backend) in [
         ("vulkan:", wgpu::Backend::Vulkan),
         ("metal:", wgpu::Backend::Metal),
@@ -189,44 +220,59 @@ fn parse(name: &str) -> (Option<wgpu::Backend>, String) {
     (None, lower)
 }
 
+/// Which of these a name means: the one whose whole name it is, or all of whose name, distinction or driver it is a part.
+fn matching(name: &str, reports: &[AdapterReport]) -> Vec<usize> {
+    let (backend, part) = parse(name);
+    let whole = |r: &AdapterReport| r.choose_by().to_lowercase() == name.trim().to_lowercase();
+    if let Some(one) = reports.iter().position(whole) {
+        return vec![one];
+    }
+    let of = |r: &AdapterReport| {
+        let distinction = r.distinction.as_ref().unwrap_or(&r.driver_info);
+        let text = format!("{} [{distinction}]\n{}", r.name, r.driver_text());
+        backend.is_none_or(|b| b.to_str() == r.backend) && text.to_lowercase().contains(&part)
+    };
+    (0..reports.len()).filter(|i| of(&reports[*i])).collect()
+}
+
 /// The adapters that a choice means, the best first, so that a broken one can be passed over.
 ///
 /// GL is looked at only when a name is given that nothing else matches: its libraries are slow to start.
 ///
 /// # Errors
 /// `NoAdapter` with the names that would do; a list that is given has at least one.
-pub(super) fn choose(choice: &Choice) -> Result<Vec<wgpu::Adapter>> {
+pub(super) fn choose(choice: &Choice) -> Result<Vec<(wgpu::Adapter, AdapterReport)>> {
     let none = |wanted: &str, mut known: Vec<String>| {
         known.insert(0, "cpu".into());
-        Error::NoAdapter { wanted: wanted.into(), known: known.join(", ") }
+        let hardware = if wanted == "gpu" { "; gpu means hardware" } else { "" };
+        Error::NoAdapter { wanted: wanted.into(), known: known.join(", ") + hardware }
     };
-    let names =
-        |adapters: &[wgpu::Adapter]| adapters.iter().map(|a| report(&a.get_info()).choose_by()).collect::<Vec<_>>();
+    let names = |adapters: &[(wgpu::Adapter, AdapterReport)]| -> Vec<String> {
+        adapters.iter().map(|(_, report)| report.choose_by()).collect()
+    };
     let native = wgpu::Backends::PRIMARY;
     match choice {
         Choice::Cpu => Err(none("cpu", Vec::new())),
         Choice::Auto | Choice::Gpu => {
             let mut adapters = enumerate(native);
             let known = names(&adapters);
-            adapters.retain(|a| !is_software(&a.get_info()));
+            adapters.retain(|(a, _)| !is_software(&a.get_info()));
             if adapters.is_empty() { Err(none("gpu", known)) } else { Ok(adapters) }
         }
         Choice::Named(name) => {
-            let (backend, part) = parse(name);
-            let matches = |a: &wgpu::Adapter| {
-                let info = a.get_info();
-                backend.is_none_or(|b| b == info.backend) && info.name.to_lowercase().contains(&part)
-            };
+            let (backend, _) = parse(name);
             let mut known = Vec::new();
             for backends in [native, wgpu::Backends::GL] {
                 if backend.is_some_and(|b| !backends.contains(b.into())) {
                     continue;
                 }
-                let mut adapters = enumerate(backends);
+                let adapters = enumerate(backends);
                 known.extend(names(&adapters));
-                adapters.retain(matches);
-                if !adapters.is_empty() {
-                    return Ok(adapters);
+                let reports: Vec<AdapterReport> = adapters.iter().map(|(_, report)| report.clone()).collect();
+                let meant = matching(name, &reports);
+                if !meant.is_empty() {
+                    let adapters = adapters.into_iter().enumerate().filter(|(i, _)| meant.contains(i));
+                    return Ok(adapters.map(|(_, adapter)| adapter).collect());
                 }
             }
             Err(none(name, known))
@@ -253,6 +299,55 @@ mod tests {
              of at least 16384, and the device has max_storage_buffers_per_shader_stage of 4, \
              max_compute_workgroup_storage_size of 1024"
         );
+    }
+
+    #[test]
+    fn adapters_of_one_name_are_told_apart() {
+        let of = |backend: &str, name: &str, driver_info: &str| AdapterReport {
+            name: name.into(),
+            backend: backend.into(),
+            kind: "other",
+            driver: "Intel".into(),
+            driver_info: driver_info.into(),
+            distinction: None,
+        };
+        let mut reports = [
+            of("vulkan", "Arc", "Mesa 1"),
+            of("vulkan", "Arc", "Mesa 2"),
+            of("gl", "Arc", "Mesa 2"),
+            of("vulkan", "Xe", "Mesa 1"),
+            of("vulkan", "Xe", "Mesa 1"),
+            of("vulkan", "Arc Pro", "Mesa 1"),
+        ];
+        distinguish(&mut reports);
+        let names: Vec<String> = reports.iter().map(AdapterReport::choose_by).collect();
+        assert_eq!(
+            names,
+            [
+                "vulkan:Arc [Mesa 1]",
+                "vulkan:Arc [Mesa 2]",
+                "gl:Arc",
+                "vulkan:Xe [Intel Mesa 1 #1]",
+                "vulkan:Xe [Intel Mesa 1 #2]",
+                "vulkan:Arc Pro"
+            ]
+        );
+        for (i, name) in names.iter().enumerate() {
+            assert_eq!(matching(&name.to_uppercase(), &reports), [i], "{name}");
+        }
+        for (name, meant) in [
+            ("arc", &[0, 1, 2, 5][..]),
+            ("vulkan:arc", &[0, 1, 5]),
+            ("gl:ARC", &[2]),
+            ("mesa 2", &[1, 2]),
+            ("arc [mesa 2]", &[1, 2]),
+            ("#2", &[4]),
+            ("intel mesa 2", &[1, 2]),
+            ("Arc Pro", &[5]),
+            ("none", &[]),
+        ] {
+            assert_eq!(matching(name, &reports), meant, "{name}");
+        }
     }
 
     #[test]

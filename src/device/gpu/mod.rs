@@ -144,12 +144,20 @@ pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
 }
 
 fn reports(backends: wgpu::Backends) -> Vec<AdapterReport> {
-    adapter::enumerate(backends).iter().map(|a| adapter::report(&a.get_info())).collect()
+    adapter::enumerate(backends).into_iter().map(|(_, report)| report).collect()
 }
 
 /// The adapters of the system's native graphics interfaces, the best first. GL is not among them.
 pub fn adapters() -> Vec<AdapterReport> {
     reports(wgpu::Backends::PRIMARY)
+}
+
+/// Those that a choice means, the one that it opens first.
+///
+/// # Errors
+/// `NoAdapter` when it means none.
+pub(crate) fn meant(choice: &Choice) -> Result<Vec<AdapterReport>> {
+    Ok(adapter::choose(choice)?.into_iter().map(|(_, report)| report).collect())
 }
 
 /// The same with those that GL has.
@@ -164,13 +172,24 @@ impl Gpu {
     /// `NoAdapter` when the choice means none; else what was wrong with the first.
     pub(super) fn open(options: &DeviceOptions) -> Result<Self> {
         let mut first = None;
-        for adapter in adapter::choose(&options.choice)? {
-            match Self::from_adapter(&adapter, options) {
+        let chosen = adapter::choose(&options.choice)?;
+        for (i, (adapter, about)) in chosen.iter().enumerate() {
+            match Self::from_adapter(adapter, about, options) {
                 Ok(mut gpu) => {
                     let named = matches!(options.choice, Choice::Named(_));
-                    let why = if named { "asked for by name" } else { "the best hardware GPU" };
-                    let passed = first.map(|e: Error| format!("; passed over: {e}")).unwrap_or_default();
-                    gpu.reason = format!("{why}{passed}").into();
+                    let mut why = String::from(if named { "asked for by name" } else { "the best hardware GPU" });
+                    if let Some(distinction) = &about.distinction {
+                        why += &format!("; driver {distinction}");
+                    }
+                    if let Some(error) = first {
+                        why += &format!("; passed over: {error}");
+                    }
+                    let others: Vec<_> =
+                        chosen[i + 1..].iter().map(|(_, r)| format!("\"{}\"", r.choose_by())).collect();
+                    if named && !others.is_empty() {
+                        why += &format!("; the name means {} too", others.join(", "));
+                    }
+                    gpu.reason = why.into();
                     return Ok(gpu);
                 }
                 Err(error) => first = first.or(Some(error)),
@@ -179,7 +198,7 @@ impl Gpu {
         Err(first.unwrap_or_else(|| Error::Internal("a choice without adapters is an error".into())))
     }
 
-    fn from_adapter(adapter: &wgpu::Adapter, options: &DeviceOptions) -> Result<Self> {
+    fn from_adapter(adapter: &wgpu::Adapter, about: &AdapterReport, options: &DeviceOptions) -> Result<Self> {
         let info = adapter.get_info();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("spikewave"),
@@ -202,7 +221,7 @@ impl Gpu {
         });
         device.on_uncaptured_error(Arc::new(|error| log::error!("wgpu: {error}")));
         let parts = GpuParts { device, queue, adapter: Some(adapter.clone()), poll: true };
-        let mut gpu = Self::new(parts, Some(Origin::new(adapter)), health, options)?;
+        let mut gpu = Self::new(parts, Some(Origin::new(adapter, about)), health, options)?;
         // The self-test has memory of its own; the caller's budget is for the caller.
         gpu.replace_pool(BUDGET)?;
         gpu.self_test()?;
@@ -315,7 +334,10 @@ impl Gpu {
 
     /// The adapter.
     pub fn adapter(&self) -> AdapterReport {
-        adapter::report(&self.shared.info)
+        match &self.shared.origin {
+            Some(origin) => origin.about.clone(),
+            None => adapter::report(&self.shared.info),
+        }
     }
 
     /// What ops may ask of it: before the [self-test](Self::self_test) only what every driver can do.

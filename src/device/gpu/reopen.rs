@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Gpu;
+use super::{AdapterReport, Gpu};
 use crate::device::recover::MOST;
 use crate::device::{Choice, DeviceOptions};
 use crate::{Error, Result};
@@ -15,13 +15,15 @@ const WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Origin {
     adapter: wgpu::Adapter,
+    /// As it was listed.
+    pub(super) about: AdapterReport,
     /// When it was opened again, of late.
     reopened: Vec<Instant>,
 }
 
 impl Origin {
-    pub(super) fn new(adapter: &wgpu::Adapter) -> Self {
-        Self { adapter: adapter.clone(), reopened: Vec::new() }
+    pub(super) fn new(adapter: &wgpu::Adapter, about: &AdapterReport) -> Self {
+        Self { adapter: adapter.clone(), about: about.clone(), reopened: Vec::new() }
     }
 }
 
@@ -47,7 +49,7 @@ impl Gpu {
         let asked = self.shared.pipelines.asked();
         self.trim();
         // A driver that was reset, or a GPU that was plugged in again, may be seen by a new instance only.
-        let mut gpu = Self::from_adapter(&origin.adapter, &self.shared.options).or_else(|_| {
+        let mut gpu = Self::from_adapter(&origin.adapter, &origin.about, &self.shared.options).or_else(|_| {
             let choice = Choice::Named(self.adapter().choose_by());
             Self::open(&DeviceOptions { choice, ..self.shared.options.clone() })
         })?;

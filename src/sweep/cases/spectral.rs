@@ -9,6 +9,7 @@ use crate::ops::{self, Average, Bins, Fft, Weight, WelchWindows};
 
 /// Samples of all rows of a transform together, at least.
 const SAMPLES: usize = 1 << 16;
+const POINTS: &str = "points of a transform; as many of these as make 65,536";
 /// Twice 1e-6, the error of a transform.
 const TRANSFORM: f64 = 2e-6;
 /// Samples of a window of a spectrum.
@@ -17,21 +18,21 @@ const WINDOW: usize = 2048;
 pub const FFT: Case = Case {
     name: "fft",
     sizes: &[256, 4096, 65_536, 1 << 20],
-    unit: "points",
+    unit: POINTS,
     variants: &["forward", "inverse"],
     make: fft,
 };
 pub const FFT_CHIRP: Case =
-    Case { name: "fft_chirp", sizes: &[1009, 65_537], unit: "points", variants: &["default"], make: fft };
+    Case { name: "fft_chirp", sizes: &[1009, 65_537], unit: POINTS, variants: &["default"], make: fft };
 pub const FFT_REAL: Case = Case {
     name: "fft_real",
     sizes: &[256, 4096, 65_536, 1 << 20],
-    unit: "points",
+    unit: POINTS,
     variants: &["forward", "inverse"],
     make: fft_real,
 };
 pub const FFT_PEAK: Case =
-    Case { name: "fft_peak", sizes: &[1024, 16_384, 131_072], unit: "points", variants: &["default"], make: fft_peak };
+    Case { name: "fft_peak", sizes: &[1024, 16_384, 131_072], unit: POINTS, variants: &["default"], make: fft_peak };
 pub const WELCH: Case = Case {
     name: "welch",
     sizes: &[1 << 14, 1 << 17, 1 << 20],
