@@ -86,9 +86,10 @@ impl From<MemoryPlan> for Announced {
 
 trait Job {
     fn name(&self) -> &'static str;
-    /// The least budget is at most so much of the comfortable size. The jobs here are small, so that what does not
-    /// shrink, a page for each buffer and what every tile needs, is more of it than it is of long data.
-    fn most_least(&self) -> f64;
+    /// The least budget is at most so much of the comfortable size: a tenth, or more where it says why.
+    fn most_least(&self) -> f64 {
+        0.1
+    }
     fn plan(&self, device: &Device) -> Result<Announced>;
     /// Whether all its memory on the native path is the recordings' own; synapses stay where they were built.
     fn in_lines(&self) -> bool {
@@ -115,10 +116,6 @@ impl Job for SearchJob {
         "search"
     }
 
-    fn most_least(&self) -> f64 {
-        0.18
-    }
-
     fn plan(&self, device: &Device) -> Result<Announced> {
         let [a, b] = &*STRAINS;
         Ok(Search::plan(device, [a, b], &self.0, None)?.memory.into())
@@ -137,10 +134,6 @@ struct DetectJob;
 impl Job for DetectJob {
     fn name(&self) -> &'static str {
         "detect"
-    }
-
-    fn most_least(&self) -> f64 {
-        0.1
     }
 
     fn plan(&self, device: &Device) -> Result<Announced> {
@@ -169,10 +162,6 @@ impl Job for PsdJob {
         "psd"
     }
 
-    fn most_least(&self) -> f64 {
-        0.15
-    }
-
     fn plan(&self, device: &Device) -> Result<Announced> {
         let strain = &STRAINS[0];
         Ok(condition::psd_plan(device, strain, &strain.segments(None)?, &welch(self.0))?.into())
@@ -191,15 +180,18 @@ impl Job for WhitenJob {
     fn name(&self) -> &'static str {
         match self.0 {
             Method::Official => "whiten, official",
-            _ => "whiten, causal",
+            Method::Truncated { .. } => "whiten, truncated",
+            Method::Causal { .. } => "whiten, causal",
         }
     }
 
     fn most_least(&self) -> f64 {
         match self.0 {
-            // One transform of a whole segment.
-            Method::Official => 1.0,
-            _ => 0.19,
+            // One transform of the whole segment, points and bins.
+            Method::Official => 0.56,
+            // The response is so long that a block of it is the whole segment.
+            Method::Truncated { .. } => 0.5,
+            Method::Causal { .. } => 0.1,
         }
     }
 
@@ -217,7 +209,7 @@ impl Job for WhitenJob {
 }
 
 static SESSION: LazyLock<(Session, EncodingModel)> = LazyLock::new(|| {
-    let recorded = Recorded { encoding_s: 40.0, decoding_s: 10.0, electrodes: 3, ..Recorded::bundled() };
+    let recorded = Recorded { encoding_s: 40.0, decoding_s: 20.0, electrodes: 3, ..Recorded::bundled() };
     let (session, _) = recorded.session().unwrap();
     let fit = FitOptions::default();
     let model = EncodingModel::fit(&session.trajectory, &session.encoding, &session.environment, &fit).unwrap();
@@ -234,8 +226,8 @@ impl Job for DecodeJob {
     }
 
     fn most_least(&self) -> f64 {
-        // Spikes near the animal are few: what is left is one electrode's encoding spikes.
-        if self.local { 1.0 } else { 0.18 }
+        // Spikes near the animal are few: what is left is the encoding spikes.
+        if self.local { 1.0 } else { 0.1 }
     }
 
     fn plan(&self, device: &Device) -> Result<Announced> {
@@ -311,11 +303,12 @@ impl Job for SimulateJob {
 fn jobs() -> Vec<Box<dyn Job>> {
     let options = MicrocircuitOptions { scale: 0.02, drive: Drive::Poisson, seed: 7, v0: InitialPotential::Original };
     vec![
-        Box::new(SearchJob(Templates::Bank(Bank::new(5).unwrap()))),
+        Box::new(SearchJob(Templates::Bank(Bank::new(10).unwrap()))),
         Box::new(DetectJob),
         Box::new(PsdJob(Average::Mean)),
         Box::new(PsdJob(Average::Median)),
         Box::new(WhitenJob(Method::Official)),
+        Box::new(WhitenJob(Method::Truncated { duration_s: 4.0, high_pass_hz: 20.0 })),
         Box::new(WhitenJob(Method::Causal { duration_s: 0.25, high_pass_hz: 20.0 })),
         Box::new(DecodeJob { local: false }),
         Box::new(DecodeJob { local: true }),
@@ -359,7 +352,7 @@ fn every_budget_down_to_the_least_gives_the_same_bits_and_none_below_it_runs() {
     let _turn = common::turn();
     let started = std::time::Instant::now();
     let reports = common::open_all(&DeviceOptions::default()).len();
-    let mut table = String::new();
+    let (mut table, mut over) = (String::new(), Vec::new());
     for at in 0..reports {
         let open = |budget: u64| {
             let options = DeviceOptions { memory_budget: Some(budget), ..DeviceOptions::default() };
@@ -371,11 +364,13 @@ fn every_budget_down_to_the_least_gives_the_same_bits_and_none_below_it_runs() {
             let (comfortable, expected, _) = under(&*job, &device).unwrap_or_else(|e| panic!("{name}: {e}"));
             let Announced { counted, least, .. } = comfortable;
             let share = least as f64 / counted as f64;
-            assert!(share <= job.most_least(), "{name} on {}: {share:.3} of {comfortable:?}", device.name());
+            if share > job.most_least() {
+                over.push(format!("{name} on {}: {share:.3} of {comfortable:?}", device.name()));
+            }
             table += &format!("{:<24} {name:<18} {counted:>10} {least:>10} {:>6.1} %\n", device.name(), 100.0 * share);
             drop(device);
             // The comfortable size itself is enough; then less and less, and the least.
-            let budgets = [1, 2, 4, 10].map(|part| counted / part).into_iter().filter(|b| *b > least);
+            let budgets = [1, 3, 10].map(|part| counted / part).into_iter().filter(|b| *b > least);
             for budget in budgets.chain([least]) {
                 let device = open(budget);
                 let (announced, result, _) =
@@ -391,4 +386,5 @@ fn every_budget_down_to_the_least_gives_the_same_bits_and_none_below_it_runs() {
         }
     }
     println!("device, job, comfortable, least\n{table}{:.1} s", started.elapsed().as_secs_f64());
+    assert!(over.is_empty(), "{over:#?}");
 }

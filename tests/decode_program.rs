@@ -259,12 +259,14 @@ fn a_plan_is_printed_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let npy = folder.path().join("ll.npy");
     let plan = run(&decode(&["--plan", "--output", text(&npy), "--json"])).json();
-    has_keys(&plan, &["device", "method", "likelihood", "state_space", "planned_bytes"]);
+    has_keys(&plan, &["device", "reason", "method", "likelihood", "state_space", "memory"]);
     has_keys(
         &plan["likelihood"],
         &["n_time", "n_bins", "n_spikes", "chunks", "dispatches", "operations", "device_bytes"],
     );
-    assert!(number(&plan["planned_bytes"]) > 0.0);
+    let memory = &plan["memory"];
+    let parts: f64 = memory["parts"].as_object().unwrap().values().map(number).sum();
+    assert!(parts > 0.0 && parts == number(&memory["planned_with_host_bytes"]), "{plan}");
     assert!(run(&decode(&["--plan"])).done().stdout.contains("operations"));
     run(&decode(&["--plan", "--local"])).done();
     assert!(listed(&folder).is_empty());

@@ -21,7 +21,7 @@ use spikewave::io::{npz, same_file};
 use spikewave::{Device, Error, Result};
 
 use super::gw::{announce, writable};
-use super::{DeviceArgs, at_once, interrupt, plural, print, print_json, progress, resident_peak, say, survive};
+use super::{DeviceArgs, at_once, interrupt, memory, plural, print, print_json, progress, resident_peak, say, survive};
 
 /// Spikes a second of the no-spike state, as in the reference.
 const NO_SPIKE_RATE: f64 = 1e-10;
@@ -723,12 +723,25 @@ pub fn run(args: &Args) -> Result<()> {
     let keep_by_state = kept_by_state > 0;
     let likelihood_bytes = plan.device_bytes + plan.host_bytes + held;
     let state_bytes = states.map_or(0, |s| s.peak_bytes() + held + kept + kept_by_state);
-    // The session and the model are there all the time.
-    let planned_bytes = likelihood_bytes.max(state_bytes) + session.bytes() + model.bytes();
+    // The session and the model are there all the time, and the larger of the two steps.
+    let mut parts = match &states {
+        Some(s) if state_bytes > likelihood_bytes => vec![
+            ("state space".to_owned(), s.peak_bytes()),
+            ("posteriors of all time bins".to_owned(), kept + kept_by_state),
+        ],
+        _ => vec![
+            ("likelihood, on the device".to_owned(), plan.device_bytes),
+            ("likelihood, beside it".to_owned(), plan.host_bytes),
+        ],
+    };
+    parts.push(("log likelihood of all time bins".to_owned(), held));
+    parts.push(("session and model".to_owned(), session.bytes() + model.bytes()));
+    parts.retain(|(_, bytes)| *bytes > 0);
+    let planned_bytes: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
     timing.plan_ms = ms(planning);
     if args.plan {
         let least = job.least((held, kept), with_states)?;
-        return say_plan(args, &job.device, &session, &plan, states.as_ref(), (planned_bytes, least));
+        return say_plan(args, &job.device, &session, &plan, states.as_ref(), (&parts, least));
     }
 
     let mut known: Vec<(&str, Difference<'_>)> = match args.local {
@@ -971,17 +984,20 @@ fn say_plan(
     session: &Session,
     plan: &LikelihoodPlan,
     states: Option<&StatePlan>,
-    (planned_bytes, least_bytes): (u64, u64),
+    (parts, least_bytes): (&[(String, u64)], u64),
 ) -> Result<()> {
+    let planned_bytes: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
     if args.json {
         return print_json(&json!({
             "device": device.name(),
+            "reason": device.reason(),
             "method": method_name(plan),
             "likelihood": plan,
             "state_space": states,
-            "planned_bytes": planned_bytes,
             "memory": {
                 "planned_bytes": plan.device_bytes,
+                "planned_with_host_bytes": planned_bytes,
+                "parts": memory::parts_json(parts),
                 "least_bytes": least_bytes,
                 "budget_bytes": plan.budget_bytes,
             },
@@ -998,20 +1014,17 @@ fn say_plan(
         plan.dispatches,
         plan.operations
     );
-    text += &format!(
-        "memory: {} on the device of {}, {} beside it, {} of results\n",
-        size(plan.device_bytes),
-        size(plan.budget_bytes),
-        size(plan.host_bytes),
-        size(plan.output_bytes)
-    );
     if let Some(s) = states {
         let (chunks, rows) = (plural(s.chunks, "chunk"), s.chunk_rows);
-        text +=
-            &format!("state space: {}; {chunks} of {rows} time bins; {}\n", args.model.name(), size(s.peak_bytes()));
+        text += &format!("state space: {}; {chunks} of {rows} time bins\n", args.model.name());
     }
-    text +=
-        &format!("in all: {} at most; the least budget that would do is {}\n", size(planned_bytes), size(least_bytes));
+    text += &format!(
+        "memory: {} with the session; the budget for the rest is {}; the least that would do is {}\n{}",
+        size(planned_bytes),
+        size(plan.budget_bytes),
+        spikewave::bytes_at_least(least_bytes),
+        memory::parts(parts)
+    );
     print(&text)
 }
 

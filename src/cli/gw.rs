@@ -29,8 +29,8 @@ pub enum Command {
     /// Whitens strain and writes it as NPY.
     ///
     /// A smaller --memory-budget gives the same result, to the last bit: a finite response goes over a segment in pieces
-    /// of four to eight times its own length. The official method is one transform over each segment, and takes what
-    /// that takes.
+    /// of four to eight times its own length, at last one transform of one piece at a time. The official method is one
+    /// transform over each segment, and the least is what that transform takes: cut up it would round differently.
     Whiten(super::gw_condition::WhitenArgs),
     /// Searches the strain of two detectors by matched filter. Without files: the bundled simulated pair.
     ///

@@ -17,6 +17,11 @@ pub fn taken(device: &Device, planned_bytes: u64, peak_bytes: u64) -> Value {
     })
 }
 
+/// A plan's parts as members of a document.
+pub fn parts_json(parts: &[(String, u64)]) -> Value {
+    parts.iter().map(|(part, bytes)| (part.clone(), json!(bytes))).collect::<serde_json::Map<_, _>>().into()
+}
+
 /// The lines of a plan's parts.
 pub fn parts(parts: &[(String, u64)]) -> String {
     parts.iter().map(|(part, size)| format!("  {part:<44} {:>12}\n", bytes(*size))).collect()

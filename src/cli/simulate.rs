@@ -12,10 +12,10 @@ use spikewave::network::plot::{self, NetworkFigure, PopulationRow};
 use spikewave::network::{
     self, Network, Neuron, PhaseTime, Raster, Record, Simulation, SimulationOptions, SimulationPlan,
 };
-use spikewave::{Device, Error, Result, bytes};
+use spikewave::{Device, Error, Result, bytes, bytes_at_least};
 
 use super::gw::writable;
-use super::{DeviceArgs, interrupt, print, print_json, progress, resident_peak, say, survive};
+use super::{DeviceArgs, interrupt, memory, print, print_json, progress, resident_peak, say, survive};
 
 /// The fewest spikes of a neuron whose intervals count.
 const LEAST_SPIKES: u32 = 5;
@@ -33,8 +33,9 @@ Arrays of SPIKES.npz (n spikes in the order of time, K populations):
   probe_names: the variable and population of each probe of the description; for probe number i
   probe_i_neuron (m): indices within the population, probe_i_time_ms (t), probe_i_values (t x m)
 
-Memory: every step reads the table of synapses, which must therefore fit the budget of the device whole. A smaller budget
-takes fewer steps at once, with the same spikes; below the table and the state of the neurons it is refused.
+Memory: every step reads the table of synapses, which must therefore fit the budget of the device whole: to bring it there
+anew at each step would take longer than all else. A smaller budget takes fewer steps at once, with the same spikes; below
+the table and the state of the neurons it is refused. --plan names the parts and the least.
 
 A description NETWORK.ron is that of the documentation of `spikewave::network::Network`; an example is
 assets/networks/balanced.ron in the repository.";
@@ -330,24 +331,25 @@ fn below_threshold(network: &Network) -> Vec<&str> {
 }
 
 fn plan_text(network: &Network, plan: &SimulationPlan, budget: u64) -> String {
-    let sources: u64 = network.populations.iter().filter(|p| is_source(&p.neuron)).map(|p| u64::from(p.size)).sum();
+    let sources = sources_of(network);
     let mut text = format!("{}: {} neurons", name_of(network), plan.neurons - sources);
     if sources > 0 {
         text += &format!(", {sources} sources of spikes");
     }
-    text += &format!(", {} synapses\nmemory: {} of {}\n", plan.synapses, bytes(plan.planned_bytes), bytes(budget));
-    for (part, size) in &plan.parts {
-        text += &format!("  {part:<28} {:>12}\n", bytes(*size));
-    }
-    text
+    let least =
+        plan.least_bytes.map_or(String::new(), |b| format!("; the least that would do is {}", bytes_at_least(b)));
+    let planned = bytes(plan.planned_bytes);
+    text += &format!(", {} synapses\nmemory: {planned} of {}{least}\n", plan.synapses, bytes(budget));
+    text + &memory::parts(&plan.parts)
+}
+
+/// Sources of spikes, which a plan counts with the neurons.
+fn sources_of(network: &Network) -> u64 {
+    network.populations.iter().filter(|p| is_source(&p.neuron)).map(|p| u64::from(p.size)).sum()
 }
 
 fn name_of(network: &Network) -> &str {
     if network.name.is_empty() { "network" } else { &network.name }
-}
-
-fn parts(plan: &SimulationPlan) -> Value {
-    plan.parts.iter().map(|(name, size)| (name.clone(), json!(size))).collect::<Map<_, _>>().into()
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -504,7 +506,7 @@ pub fn run(args: &Args) -> Result<()> {
                 "budget_bytes": memory.budget_bytes,
                 "resident_peak_bytes": resident_peak(),
                 "allocator": device.stats().allocator,
-                "parts": parts(plan),
+                "parts": memory::parts_json(&plan.parts),
             },
             "rates_hz": of(|r| json!(r.rate)),
             "cv": of(|r| json!(r.cv)),
@@ -570,13 +572,14 @@ fn planned(args: &Args, network: &Network) -> Result<()> {
             "device": device.name(),
             "reason": device.reason(),
             "network": name_of(network),
-            "neurons": plan.neurons,
+            "neurons": plan.neurons - sources_of(network),
+            "sources": sources_of(network),
             "synapses": plan.synapses,
             "memory": {
                 "planned_bytes": plan.planned_bytes,
                 "least_bytes": plan.least_bytes,
                 "budget_bytes": budget,
-                "parts": parts(&plan),
+                "parts": memory::parts_json(&plan.parts),
             },
         }));
     }

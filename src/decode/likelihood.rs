@@ -352,8 +352,8 @@ impl Likelihood {
             pairs += counts[p.electrode as usize] as f64;
         }
         let device_plan = recording.plan();
-        // The recording keeps what it uploads, and a run hands out its rows.
-        let host = tables as u64 + device_plan.role_bytes(Role::Constant) + (chunk.rows * n_bins * 4) as u64;
+        // A run hands out its rows.
+        let host = tables as u64 + beside.kept(&recording) + (chunk.rows * n_bins * 4) as u64;
         let mut likelihood = Self {
             plan: LikelihoodPlan {
                 method: if grid.is_some() { options.method } else { Method::Exact },
@@ -689,12 +689,16 @@ impl Beside {
         Self { bytes: if native { bytes } else { 0 }, native }
     }
 
-    /// All that counts against the budget: the device's, and on the native path what the recording keeps and the results
-    /// that a run hands out.
+    /// All that counts against the budget: the device's, and on the native path, which uses the recording's constants
+    /// where they are, the results that a run hands out.
     pub fn with(self, recording: &Recording) -> u64 {
         let plan = recording.plan();
-        let kept = if self.native { plan.role_bytes(Role::Constant) + plan.output_bytes } else { 0 };
-        plan.peak_bytes() + kept + self.bytes
+        plan.peak_bytes() + if self.native { plan.output_bytes } else { 0 } + self.bytes
+    }
+
+    /// What a GPU's recording keeps of its constants on the host.
+    pub fn kept(self, recording: &Recording) -> u64 {
+        if self.native { 0 } else { recording.plan().role_bytes(Role::Constant) }
     }
 }
 

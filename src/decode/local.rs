@@ -10,7 +10,7 @@ use super::{EPS, EncodingElectrode, EncodingModel, LikelihoodOptions, Likelihood
 use super::{Spikes, TimeBins, Trajectory};
 use crate::device::{Control, Device, Prepared};
 use crate::ops::{KdeElectrode, KdeMass};
-use crate::recording::{Recording, Role};
+use crate::recording::Recording;
 use crate::{Error, Result};
 
 /// A log likelihood of the animal's own position, planned.
@@ -118,7 +118,7 @@ impl LocalLikelihood {
         let beside = Beside::new(device, tables + model.local_bytes() + options.reserved_bytes);
         let (recording, mass, capacity, least_bytes) = fit_mass(device, &electrodes, placed.len(), beside)?;
         let device_plan = recording.plan();
-        let host = tables + model.local_bytes() + device_plan.role_bytes(Role::Constant) + device_plan.output_bytes;
+        let host = tables + model.local_bytes() + beside.kept(&recording) + device_plan.output_bytes;
         let plan = LikelihoodPlan {
             method: options.method,
             grid: None,

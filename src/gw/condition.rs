@@ -167,10 +167,17 @@ pub fn record_psd(
 /// Whitening of one stretch, planned.
 struct Stretch {
     segment: Segment,
-    /// Samples that a recording takes, and blocks of the response that they are.
-    samples: usize,
-    blocks: Option<usize>,
+    way: Way,
     memory: MemoryPlan,
+}
+
+/// How a stretch is whitened, from the fastest way to the one that takes least. All give the same bits.
+enum Way {
+    Whole,
+    /// So many blocks of the response at once.
+    Blocks(usize),
+    /// A recording for each step of a block.
+    Steps,
 }
 
 /// How the segments are whitened with what the device has room for.
@@ -182,41 +189,40 @@ fn plan_stretches(
 ) -> Result<Vec<Stretch>> {
     let room = room(device);
     let plan = |segment: Segment| {
-        let record = |samples: usize| -> Result<(u64, (String, u64))> {
-            let plan = whitening.recording(device, samples)?.0.plan();
-            Ok((plan.peak_bytes(), plan.largest))
-        };
         let n = segment.samples();
-        let Some(response) = whitening.response.as_ref().filter(|r| n >= r.taps.len()) else {
-            let (bytes, largest) = record(n)?;
-            let memory = MemoryPlan::new(device, bytes, vec![("whitening of a segment".into(), bytes)], largest);
-            return Ok(Stretch { segment, samples: n, blocks: None, memory });
+        let record = |samples: usize| match whitening.recording(device, samples).map(|(rec, ..)| rec.plan()) {
+            Err(Error::Unsupported { .. }) => Ok(None),
+            other => other.map(|plan| Some((plan.peak_bytes(), plan.largest))),
         };
-        let all = response.blocks(n);
-        let least = record(response.samples(1).min(n))?.0;
-        let mut blocks = all;
-        loop {
-            let samples = if blocks == all { n } else { response.samples(blocks) };
-            match record(samples) {
-                Ok((bytes, _)) if bytes > room && blocks > 1 => {}
-                Err(Error::Unsupported { .. }) if blocks > 1 => {}
-                other => {
-                    let (bytes, largest) = other?;
-                    let parts = vec![(format!("{blocks} of {all} blocks of a segment"), bytes)];
-                    let memory = MemoryPlan::new(device, least.min(bytes), parts, largest);
-                    let blocks = (blocks < all).then_some(blocks);
-                    return Ok(Stretch { segment, samples, blocks, memory });
-                }
-            }
-            blocks /= 2;
+        let whole = record(n)?;
+        let (steps, largest) = whitening.steps_plan(device, n)?;
+        let least = whole.as_ref().map_or(steps, |(bytes, _)| steps.min(*bytes));
+        let memory = |part: String, bytes, largest| MemoryPlan::new(device, least, vec![(part, bytes)], largest);
+        let fits = |sized: Option<(u64, (String, u64))>| sized.filter(|(bytes, _)| *bytes <= room.max(least));
+        if let Some((bytes, largest)) = fits(whole) {
+            return Ok(Stretch { segment, way: Way::Whole, memory: memory("a segment".into(), bytes, largest) });
         }
+        if let Some(response) = &whitening.response {
+            let all = response.blocks(n);
+            let mut blocks = all / 2;
+            while blocks > 0 {
+                if let Some((bytes, largest)) = fits(record(response.samples(blocks))?) {
+                    let part = format!("{blocks} of {all} blocks of a segment");
+                    return Ok(Stretch { segment, way: Way::Blocks(blocks), memory: memory(part, bytes, largest) });
+                }
+                blocks /= 2;
+            }
+        }
+        let part = "one transform of a segment, or of a block of it, at a time".into();
+        Ok(Stretch { segment, way: Way::Steps, memory: memory(part, steps, largest) })
     };
     long_enough(method, segments, whitening.sample_rate_hz)?.into_iter().map(plan).collect()
 }
 
 /// What [`whiten`](fn@whiten) takes of the device's memory, for a density with so many bins. A finite response goes over
-/// the segments in as many pieces as the budget needs; the official recipe is one transform over a whole segment, and
-/// takes what that takes.
+/// the segments in as many pieces as the budget needs, at last one transform of a block at a time. The official recipe is
+/// one transform over a whole segment: its points and its bins are the least, for a transform cut into others would
+/// round differently.
 ///
 /// # Errors
 /// As [`whiten`](fn@whiten).
@@ -238,7 +244,7 @@ pub fn whiten_plan(
 ///
 /// `psd` is the density of the strain. Nothing below [`LOW_HZ`] comes out. Segments that are too short for the method's
 /// response are left out. With [`Method::Causal`], see [`Whitening::record`] for what is promised of the past. Where the
-/// budget is too small for a segment, a finite response goes over it in pieces, with the same bits.
+/// budget is too small for that it is done in pieces as [`whiten_plan`] says, with the same bits.
 ///
 /// # Errors
 /// `InvalidArgument` if no segment is long enough, or as [`Whitening::new`]; `OverBudget` with the least that would do; as
@@ -255,26 +261,12 @@ pub fn whiten(
     let one = |stretch: Stretch| {
         stretch.memory.check(device)?;
         let samples = whitening.condition(stretch.segment.of(&strain.values))?;
-        let (rec, x, y) = whitening.recording(device, stretch.samples)?;
-        let mut prepared = device.prepare(&rec)?;
-        let values = match (stretch.blocks, &whitening.response) {
-            (Some(blocks), Some(response)) => {
-                let (outputs, step) = (samples.len() - response.reach(), blocks * response.fresh());
-                let mut values = Vec::with_capacity(outputs);
-                let mut piece = vec![0.0; stretch.samples];
-                for first in (0..outputs).step_by(step) {
-                    let have = piece.len().min(samples.len() - first);
-                    piece[..have].copy_from_slice(&samples[first..first + have]);
-                    piece[have..].fill(0.0);
-                    let out = prepared.run(&[x.feed(&piece)], control)?;
-                    values.extend_from_slice(&out.get(y)?[..step.min(outputs - first)]);
-                }
-                values
-            }
-            _ => prepared.run(&[x.feed(&samples)], control)?.get(y)?.to_vec(),
+        let values = match stretch.way {
+            Way::Whole => whitening.whole(device, &samples, control)?,
+            Way::Blocks(blocks) => whitening.in_blocks(device, &samples, blocks, control)?,
+            Way::Steps => whitening.in_steps(device, &samples, control)?,
         };
         // The next one has other sizes.
-        drop(prepared);
         device.trim();
         match values.iter().position(|v| !v.is_finite()) {
             Some(i) => {
@@ -384,14 +376,143 @@ impl Whitening {
         Ok((rec, x, y))
     }
 
-    fn record_official(&self, rec: &mut Recording, x: Tensor<f32>) -> Result<Tensor<f32>> {
-        let n = x.len();
+    fn whole(&self, device: &Device, x: &[f32], control: &Control<'_>) -> Result<Vec<f32>> {
+        let (rec, input, output) = self.recording(device, x.len())?;
+        Ok(device.prepare(&rec)?.run(&[input.feed(x)], control)?.get(output)?.to_vec())
+    }
+
+    /// By so many blocks of the response at once.
+    fn in_blocks(&self, device: &Device, x: &[f32], blocks: usize, control: &Control<'_>) -> Result<Vec<f32>> {
+        let Some(response) = &self.response else { return self.whole(device, x, control) };
+        let (rec, input, output) = self.recording(device, response.samples(blocks))?;
+        let mut prepared = device.prepare(&rec)?;
+        let (outputs, step) = (x.len() - response.reach(), blocks * response.fresh());
+        let mut values = Vec::with_capacity(outputs);
+        let mut piece = vec![0.0; input.len()];
+        for first in (0..outputs).step_by(step) {
+            padded(&x[first..], &mut piece);
+            let out = prepared.run(&[input.feed(&piece)], control)?;
+            values.extend_from_slice(&out.get(output)?[..step.min(outputs - first)]);
+        }
+        Ok(values)
+    }
+
+    /// By one transform, product or inverse transform after the other, with what is between them on the host.
+    fn in_steps(&self, device: &Device, x: &[f32], control: &Control<'_>) -> Result<Vec<f32>> {
+        let (points, reach) = self.block(x.len());
+        let (bins, fresh, outputs) = (points / 2 + 1, points - reach, x.len() - reach);
+        let mut spectra = Vec::with_capacity(outputs.div_ceil(fresh) * bins);
+        {
+            let (rec, input, output) = forward_step(device, points)?;
+            let mut prepared = device.prepare(&rec)?;
+            let mut block = vec![0.0; points];
+            for first in (0..outputs).step_by(fresh) {
+                padded(&x[first..], &mut block);
+                spectra.extend_from_slice(prepared.run(&[input.feed(&block)], control)?.get(output)?);
+            }
+        }
+        device.trim();
+        let factors = match &self.response {
+            Some(response) => bytemuck::cast_slice(&response.spectrum()?).to_vec(),
+            None => {
+                let (rec, weight) = self.weight_step(device, points)?;
+                device.prepare(&rec)?.run(&[], control)?.get(weight)?.to_vec()
+            }
+        };
+        device.trim();
+        {
+            let (rec, inputs, output) = self.product_step(device, bins)?;
+            let mut prepared = device.prepare(&rec)?;
+            let mut piece = vec![Complex32::ZERO; inputs.0.len()];
+            let mut by = vec![0.0; inputs.1.len()];
+            for spectrum in spectra.chunks_exact_mut(bins) {
+                for (spectrum, factors) in spectrum.chunks_mut(piece.len()).zip(factors.chunks(by.len())) {
+                    // What stands behind the end of the last piece is no matter.
+                    piece[..spectrum.len()].copy_from_slice(spectrum);
+                    by[..factors.len()].copy_from_slice(factors);
+                    let out = prepared.run(&[inputs.0.feed(&piece), inputs.1.feed(&by)], control)?;
+                    spectrum.copy_from_slice(&out.get(output)?[..spectrum.len()]);
+                }
+            }
+        }
+        device.trim();
+        let (rec, input, output) = inverse_step(device, points)?;
+        let mut prepared = device.prepare(&rec)?;
+        let mut values = Vec::with_capacity(outputs);
+        for spectrum in spectra.chunks_exact(bins) {
+            let out = prepared.run(&[input.feed(spectrum)], control)?;
+            let count = fresh.min(outputs - values.len());
+            values.extend_from_slice(&out.get(output)?[reach..reach + count]);
+        }
+        Ok(values)
+    }
+
+    /// What the largest of the steps takes for a stretch of so many samples.
+    fn steps_plan(&self, device: &Device, samples: usize) -> Result<(u64, (String, u64))> {
+        let (points, _) = self.block(samples);
+        let mut all = vec![forward_step(device, points)?.0, self.product_step(device, points / 2 + 1)?.0];
+        if self.response.is_none() {
+            all.push(self.weight_step(device, points)?.0);
+        }
+        all.push(inverse_step(device, points)?.0);
+        let sizes = all.iter().map(Recording::plan).map(|plan| (plan.peak_bytes(), plan.largest));
+        Ok(sizes.max_by_key(|(bytes, _)| *bytes).unwrap_or_default())
+    }
+
+    /// Points of a transform for a stretch of so many samples, and how many of its first results are of no use.
+    fn block(&self, samples: usize) -> (usize, usize) {
+        self.response.as_ref().map_or((samples, 0), |response| (response.points(), response.reach()))
+    }
+
+    fn weight_step(&self, device: &Device, points: usize) -> Result<(Recording, Tensor<f32>)> {
+        let mut rec = device.recording("whitening: weight");
+        rec.in_pieces();
+        let weight = self.record_weight(&mut rec, points)?;
+        rec.download(weight)?;
+        Ok((rec, weight))
+    }
+
+    /// A part of a spectrum times the same part of the factors, which are the response's or real.
+    #[expect(clippy::type_complexity, reason = "the tensors of a recording")]
+    fn product_step(
+        &self,
+        device: &Device,
+        bins: usize,
+    ) -> Result<(Recording, (Tensor<Complex32>, Tensor<f32>), Tensor<Complex32>)> {
+        let part = bins.div_ceil(8);
+        let mut rec = device.recording("whitening: product");
+        rec.in_pieces();
+        let x = rec.input("part of a spectrum", part)?;
+        let y = rec.scratch("part of a whitened spectrum", part)?;
+        let factors = match self.response {
+            Some(_) => {
+                let response: Tensor<Complex32> = rec.input("part of the response", part)?;
+                ops::complex_mul(&mut rec, x, response, Conjugate::None, 1.0, y)?;
+                response.cast().ok_or_else(|| Error::Internal("complex numbers are two words".into()))?
+            }
+            None => {
+                let weight = rec.input("part of the weight", part)?;
+                ops::complex_scale(&mut rec, x, weight, 1.0, y)?;
+                weight
+            }
+        };
+        rec.download(y)?;
+        Ok((rec, (x, factors), y))
+    }
+
+    /// The weight of the official recipe on the bins of so many samples.
+    fn record_weight(&self, rec: &mut Recording, n: usize) -> Result<Tensor<f32>> {
         let density: Vec<f32> = self.density.values.iter().map(|v| *v as f32).collect();
         let density = rec.constant("density", &density)?;
         let window = (self.sample_rate_hz / self.density.df_hz).round() as usize;
         let weight = Weight::InverseRoot { scale: (2.0 / self.sample_rate_hz) as f32 };
         let band = (LOW_HZ / self.density.df_hz) as f32..=f32::MAX;
-        let weight = ops::spectral_weight(rec, density, window, n, Bins::OneSided, weight, band)?;
+        ops::spectral_weight(rec, density, window, n, Bins::OneSided, weight, band)
+    }
+
+    fn record_official(&self, rec: &mut Recording, x: Tensor<f32>) -> Result<Tensor<f32>> {
+        let n = x.len();
+        let weight = self.record_weight(rec, n)?;
         let spectrum = rec.scratch("spectrum", n / 2 + 1)?;
         let white = rec.scratch("whitened spectrum", n / 2 + 1)?;
         let y = rec.scratch("whitened", n)?;
@@ -402,7 +523,40 @@ impl Whitening {
     }
 }
 
+/// The samples, and zeros behind them.
+fn padded(samples: &[f32], to: &mut [f32]) {
+    let have = to.len().min(samples.len());
+    to[..have].copy_from_slice(&samples[..have]);
+    to[have..].fill(0.0);
+}
+
+fn forward_step(device: &Device, points: usize) -> Result<(Recording, Tensor<f32>, Tensor<Complex32>)> {
+    let mut rec = device.recording("whitening: transform");
+    rec.in_pieces();
+    let x = rec.input("strain", points)?;
+    let spectrum = rec.scratch("spectrum", points / 2 + 1)?;
+    ops::rfft(&mut rec, points, x, spectrum)?;
+    rec.download(spectrum)?;
+    Ok((rec, x, spectrum))
+}
+
+fn inverse_step(device: &Device, points: usize) -> Result<(Recording, Tensor<Complex32>, Tensor<f32>)> {
+    let mut rec = device.recording("whitening: inverse transform");
+    rec.in_pieces();
+    let spectrum = rec.input("whitened spectrum", points / 2 + 1)?;
+    let y = rec.scratch("whitened", points)?;
+    ops::irfft(&mut rec, points, spectrum, y)?;
+    rec.download(y)?;
+    Ok((rec, spectrum, y))
+}
+
 impl Response {
+    /// The transform of a block's length.
+    fn spectrum(&self) -> Result<Vec<Complex32>> {
+        let spectrum = whiten::real_transform(&self.taps, self.points())?;
+        Ok(spectrum.into_iter().map(|z| Complex32::new(z.re as f32, z.im as f32)).collect())
+    }
+
     /// Samples before an output that it depends on.
     fn reach(&self) -> usize {
         self.taps.len() - 1
@@ -448,9 +602,7 @@ fn record_response(rec: &mut Recording, x: Tensor<f32>, response: &Response) -> 
     let blocks = ops::windowed(rec, padded, &starts, &vec![1.0; block])?;
 
     let bins = block / 2 + 1;
-    let response: Vec<Complex32> =
-        whiten::real_transform(taps, block)?.into_iter().map(|z| Complex32::new(z.re as f32, z.im as f32)).collect();
-    let response = rec.constant("response", &response)?;
+    let response = rec.constant("response", &response.spectrum()?)?;
     let spectra = rec.scratch("block spectra", rows * bins)?;
     let products = rec.scratch("filtered spectra", rows * bins)?;
     let filtered = rec.scratch("filtered blocks", rows * block)?;

@@ -91,15 +91,14 @@ impl Density {
         Ok((rec, x, density))
     }
 
-    /// Windows that lie one behind the other, as spectra.
+    /// Tapered windows, one behind the other, to spectra.
     fn transform(&self, device: &Device, windows: usize) -> Result<(Recording, Tensor<f32>, Tensor<Complex32>)> {
         let length = self.welch.length;
         let mut rec = device.recording("spectra of windows");
-        let x = rec.input("windows of strain", windows * length)?;
-        let starts: Vec<u32> = (0..windows).map(|i| (i * length) as u32).collect();
-        let tapered = ops::windowed(&mut rec, x, &starts, &condition::taper(&self.welch))?;
+        rec.in_pieces();
+        let x = rec.input("tapered windows of strain", windows * length)?;
         let spectra = rec.scratch("window spectra", windows * (length / 2 + 1))?;
-        ops::rfft(&mut rec, length, tapered, spectra)?;
+        ops::rfft(&mut rec, length, x, spectra)?;
         rec.download(spectra)?;
         Ok((rec, x, spectra))
     }
@@ -107,6 +106,7 @@ impl Density {
     /// Some bins of all windows, of which the first counts once and the others twice.
     fn average(&self, device: &Device, bins: usize) -> Result<(Recording, Tensor<Complex32>, Tensor<f32>)> {
         let mut rec = device.recording("average of windows");
+        rec.in_pieces();
         let rows = self.starts.len();
         let spectra = rec.input("window spectra", rows * bins)?;
         let how = condition::average_of(&self.welch, rows, self.rate);
@@ -131,9 +131,12 @@ impl Density {
             let (rec, input, output) = self.transform(device, pieces.windows)?;
             let mut prepared = device.prepare(&rec)?;
             let mut cut = vec![0.0; pieces.windows * length];
+            let taper = condition::taper(&self.welch);
             for starts in self.starts.chunks(pieces.windows) {
                 for (to, start) in cut.chunks_exact_mut(length).zip(starts) {
-                    to.copy_from_slice(&x[*start as usize..][..length]);
+                    // One product, which every device rounds alike.
+                    let samples = &x[*start as usize..][..length];
+                    to.iter_mut().zip(samples).zip(&taper).for_each(|((to, x), taper)| *to = x * taper);
                 }
                 let out = prepared.run(&[input.feed(&cut)], control)?;
                 spectra.extend_from_slice(&out.get(output)?[..starts.len() * bins]);

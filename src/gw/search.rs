@@ -577,6 +577,9 @@ impl Work {
 fn record(device: &Device, (work, n): Key, rate: f64) -> Result<(Step, Recording)> {
     let mut rec = device.recording(work.name());
     let r = &mut rec;
+    if !matches!(work, Work::Network | Work::Tile(_) | Work::Full) {
+        r.in_pieces();
+    }
     let bins = n / 2 + 1;
     let psd = |r: &mut Recording| r.input("density", welch_length(n, rate) / 2 + 1);
     let step = match work {
@@ -872,13 +875,19 @@ impl<'a> Search<'a> {
 /// warmup runs as the application's own.
 ///
 /// # Errors
-/// `InvalidArgument` if `n` is too short for a spectrum.
+/// `InvalidArgument` if `n` is too short for a spectrum; `OverBudget` with the least that would do.
 pub fn recordings(device: &Device, n: usize, rate: f64) -> Result<Vec<Recording>> {
     let mut rows = TILE;
     loop {
         let all = record_all(device, n, rate, rows)?;
         let needed: u64 = all.iter().map(|r| r.plan().peak_bytes()).sum();
-        if rows == 1 || needed <= device.capabilities().budget_bytes {
+        if needed <= device.capabilities().budget_bytes {
+            return Ok(all.into());
+        }
+        if rows == 1 {
+            let parts = all.iter().map(|r| (r.label().to_owned(), r.plan().peak_bytes())).collect();
+            let largest = all.iter().map(|r| r.plan().largest).max_by_key(|(_, bytes)| *bytes).unwrap_or_default();
+            MemoryPlan::new(device, needed, parts, largest).check(device)?;
             return Ok(all.into());
         }
         rows /= 2;

@@ -269,6 +269,7 @@ fn assemble(device: &Device, network: &Network, options: &SimulationOptions<'_>)
     }
     let in_use = device.stats().memory.leased_bytes;
     let (tensor, tensor_bytes) = assembly.recording.plan().largest;
+    let tensor = format!("{tensor}, which every step reads");
     let limit = device.capabilities().budget_bytes;
     let error = Error::OverBudget { needed: least, in_use, limit, tensor, tensor_bytes, least: None };
     Err(over.unwrap_or(error).with_least(least + in_use))

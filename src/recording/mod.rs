@@ -141,6 +141,8 @@ pub struct Recording {
     id: u32,
     label: String,
     capabilities: Capabilities,
+    /// See [`Recording::in_pieces`].
+    pieces: bool,
     pub(crate) tensors: Vec<TensorInfo>,
     pub(crate) commands: Vec<Command>,
 }
@@ -154,21 +156,35 @@ impl Recording {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             label: label.into(),
             capabilities: capabilities.clone(),
+            pieces: false,
             tensors: Vec::new(),
             commands: Vec::new(),
         }
     }
 
+    /// Takes less memory, in more time, for the same bits: a GPU's inputs and results pass through a small part of
+    /// host-visible memory piece by piece, before the first command and after the last one, and what an input took is
+    /// shared once the input is not needed any more.
+    pub(crate) fn in_pieces(&mut self) {
+        self.pieces = true;
+    }
+
+    pub(crate) fn is_in_pieces(&self) -> bool {
+        self.pieces
+    }
+
     /// What a device keeps of it to check what it is given: not what constants and states hold at first, and of the
-    /// commands only the uploads.
+    /// commands only the transfers.
     pub(crate) fn snapshot(&self) -> Self {
         let without = |info: &TensorInfo| TensorInfo { name: info.name.clone(), given: None, ..*info };
+        let transfers = |c: &&Command| matches!(c, Command::Upload(_) | Command::Download(_));
         Self {
             id: self.id,
             label: self.label.clone(),
             capabilities: self.capabilities.clone(),
+            pieces: self.pieces,
             tensors: self.tensors.iter().map(without).collect(),
-            commands: self.commands.iter().filter(|c| matches!(c, Command::Upload(_))).cloned().collect(),
+            commands: self.commands.iter().filter(transfers).cloned().collect(),
         }
     }
 

@@ -110,7 +110,8 @@ pub struct Plan {
     /// The slot of each tensor, by tensor index; `None` for a tensor that no command uses. The host's tensors follow
     /// the slots.
     pub(crate) slot_of: Vec<Option<usize>>,
-    /// Where inputs and results pass through host-visible memory; empty on the native path.
+    /// Where inputs and results pass through host-visible memory; empty on the native path, and where they do so in
+    /// pieces.
     pub(crate) uploads: Vec<Staged>,
     pub(crate) downloads: Vec<Staged>,
     /// The largest tensor's name and bytes.
@@ -173,6 +174,9 @@ pub(crate) const ENCODED_AT: u64 = 256;
 /// Where the timestamps are in it; query results are written at multiples of 256.
 pub(crate) const TIMESTAMPS_AT: u64 = 512;
 
+/// Pieces in which the largest input or result of a recording passes, where it does so in pieces.
+const PIECES: u64 = 16;
+
 /// Packs tensors into slots of at most `max` bytes, the first of which begins with `head` bytes for something else.
 fn pack(
     slots: &mut Vec<Slot>,
@@ -234,6 +238,15 @@ pub(super) fn plan(recording: &Recording) -> Plan {
         }
     }
 
+    if recording.is_in_pieces() {
+        // Results come back after all commands.
+        for command in &recording.commands {
+            if let Command::Download(t) = command {
+                span[t.at()] = span[t.at()].map(|(first, _)| (first, recording.commands.len()));
+            }
+        }
+    }
+
     let mut slots: Vec<Slot> = Vec::new();
     let mut slot_of = vec![None; tensors.len()];
     let mut order: Vec<usize> = (0..tensors.len()).filter(|i| span[*i].is_some()).collect();
@@ -274,7 +287,7 @@ pub(super) fn plan(recording: &Recording) -> Plan {
                 slots.len() - 1
             }
         };
-        if role == Role::Scratch {
+        if role == Role::Scratch || role == Role::Input && recording.is_in_pieces() {
             busy.push(Reverse((last, slot)));
         }
         slot_of[i] = Some(slot);
@@ -289,8 +302,18 @@ pub(super) fn plan(recording: &Recording) -> Plan {
                 _ => None,
             })
         };
-        uploads = pack(&mut slots, Role::Upload, (0, max), staged(true));
-        downloads = pack(&mut slots, Role::Readback, (STATUS_BYTES, max), staged(false));
+        if recording.is_in_pieces() {
+            let largest = staged(true).chain(staged(false)).map(|(_, bytes)| bytes).max().unwrap_or(0);
+            let piece = size_class(largest / PIECES);
+            if staged(true).next().is_some() {
+                slots.push(Slot::new(Role::Upload, piece));
+            }
+            let results = if staged(false).next().is_some() { piece } else { 0 };
+            slots.push(Slot::new(Role::Readback, size_class(STATUS_BYTES + results)));
+        } else {
+            uploads = pack(&mut slots, Role::Upload, (0, max), staged(true));
+            downloads = pack(&mut slots, Role::Readback, (STATUS_BYTES, max), staged(false));
+        }
         // Two more for the kernel that counts submissions and encodings.
         slots.push(Slot::new(Role::Params, size_class((slices + 2) * PARAMS_STRIDE)));
         slots.push(Slot::new(Role::Status, size_class(STATUS_BYTES)));

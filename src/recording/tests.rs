@@ -69,6 +69,26 @@ fn scratch_is_shared_when_lifetimes_are_apart() {
 }
 
 #[test]
+fn in_pieces_inputs_make_way_and_results_stay_to_the_end() {
+    let n = 1 << 16;
+    let mut rec = recording();
+    rec.in_pieces();
+    let a = rec.input::<f32>("a", n).unwrap();
+    let [b, c, d] = ["b", "c", "d"].map(|name| rec.scratch::<f32>(name, n).unwrap());
+    rec.copy(a, 0, b, 0, n).unwrap();
+    rec.download(b).unwrap();
+    rec.copy(b, 0, c, 0, n).unwrap();
+    rec.copy(c, 0, d, 0, n).unwrap();
+    rec.download(d).unwrap();
+    let plan = rec.plan();
+    let slot = |t: Tensor<f32>| plan.slot(t.erase()).unwrap();
+    assert!(slot(c) == slot(a) && slot(b) != slot(d) && slot(d) != slot(c), "{plan:?}");
+    let bytes = [Role::Input, Role::Scratch, Role::Upload, Role::Readback].map(|role| plan.role_bytes(role));
+    assert_eq!(bytes, [1 << 18, 2 << 18, 1 << 14, size_class((1 << 14) + STATUS_BYTES)]);
+    assert!(plan.uploads.is_empty() && plan.downloads.is_empty());
+}
+
+#[test]
 fn tensors_alive_together_never_share() {
     let mut rec = recording();
     let a = rec.scratch::<f32>("a", 1024).unwrap();

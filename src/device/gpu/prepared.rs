@@ -21,6 +21,9 @@ const MAX_GRID: u64 = 65_535;
 /// First contents pass through host-visible memory of so many bytes, or a sixteenth of the plan where that is more.
 pub(super) const LEAST_CHUNK: u64 = 64 << 10;
 
+/// The same of recordings that take least.
+const LEAST_PIECE: u64 = 4 << 10;
+
 /// What a dispatch counts for at least, in elementary operations: thousands of tiny ones take long too.
 pub(super) const MIN_WORK: u64 = SLICE_WORK / 4096;
 
@@ -255,6 +258,8 @@ fn assemble(
     let mut steps = Vec::new();
     for command in &recording.commands {
         steps.push(match command {
+            // Before the first step, and after the last one.
+            Command::Upload(_) | Command::Download(_) if recording.is_in_pieces() => continue,
             Command::Upload(t) => Step::Upload(staged(&plan.uploads, *t)?),
             Command::Download(t) => Step::Download(staged(&plan.downloads, *t)?),
             Command::Clear(t) => Step::Clear { slot: slot(*t)?, bytes: bytes(*t) },
@@ -377,7 +382,8 @@ impl Prepared {
         }
         if !self.shared.lent() {
             // It comes on top of the plan while it is there, so it is kept small beside it.
-            let most = (self.plan.peak_bytes() / 16).max(LEAST_CHUNK) & !7;
+            let least = if recording.is_in_pieces() { LEAST_PIECE } else { LEAST_CHUNK };
+            let most = (self.plan.peak_bytes() / 16).max(least) & !7;
             return self.shared.write(most.min(CHUNK), &self.buffers, &writes);
         }
         let chunks = chunks(CHUNK, &writes);

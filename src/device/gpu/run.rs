@@ -18,7 +18,8 @@ use super::{PROBE, Watch};
 use crate::device::io::check_feeds;
 use crate::device::{Control, Feed, Outputs, SLICE, Timing};
 use crate::kernel::AnyTensor;
-use crate::recording::{ENCODED_AT, Role, STATUS_BYTES, TIMESTAMPS_AT};
+use crate::memory::aligned;
+use crate::recording::{Command, ENCODED_AT, Role, STATUS_BYTES, TIMESTAMPS_AT};
 use crate::{Error, Result};
 
 const UNDER_WAY: u8 = 0;
@@ -307,7 +308,10 @@ impl Prepared {
         }
     }
 
-    fn upload(&self, feeds: &[Feed<'_>], watch: &Watch<'_>) -> Result<()> {
+    fn upload(&mut self, feeds: &[Feed<'_>], watch: &Watch<'_>) -> Result<()> {
+        if self.recording.is_in_pieces() {
+            return feeds.iter().try_for_each(|feed| self.store(feed.tensor, feed.bytes, watch));
+        }
         for (slot, used) in &self.uploads {
             self.shared.fill(&self.buffers[*slot].1, *used, watch, |view| {
                 for input in self.plan.uploads.iter().filter(|input| input.slot == *slot) {
@@ -492,6 +496,18 @@ impl Prepared {
             let view = views.iter().find(|(slot, _)| *slot == output.slot).map(|(_, view)| &view[output.at as usize..]);
             let bytes = view.ok_or_else(|| Error::Internal("a result has no readback memory".into()))?;
             outputs.push(output.tensor, &bytes[..output.bytes as usize])?;
+        }
+        if self.recording.is_in_pieces() {
+            drop(views);
+            self.unmap();
+            let result = |command: &Command| if let Command::Download(t) = command { Some(*t) } else { None };
+            let results: Vec<AnyTensor> = self.recording.commands.iter().filter_map(result).collect();
+            for tensor in results {
+                let bytes = self.recording.info(tensor)?.bytes;
+                let mut memory = aligned(bytes, "a result")?;
+                self.fetch(tensor, &mut bytemuck::cast_slice_mut(&mut memory)[..bytes as usize], watch)?;
+                outputs.tensors.push((tensor, bytes, memory));
+            }
         }
         watch.control.report(self.total, self.total);
         outputs.timing = Timing { wall: watch.started.elapsed(), device };

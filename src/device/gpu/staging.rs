@@ -8,7 +8,7 @@ use super::run::Mapping;
 use super::{CHUNK, Shared, Watch};
 use crate::device::Control;
 use crate::device::io::{check_write, kept};
-use crate::kernel::{Elem, Tensor};
+use crate::kernel::{AnyTensor, Elem, Tensor};
 use crate::memory::room;
 use crate::recording::{Plan, Role, STATUS_BYTES, Slot, size_class};
 use crate::{Error, Result};
@@ -42,7 +42,7 @@ impl Prepared {
             shared: self.shared.clone(),
         });
         let own_bytes = own.as_ref().map_or(0, |own| own.bytes);
-        while bytes > own_bytes {
+        while bytes > own_bytes && !(own.is_some() && self.recording.is_in_pieces()) {
             match (self.leased(role, bytes), &own) {
                 (Err(Error::OverBudget { .. }), _) if bytes > LEAST_CHUNK => {
                     bytes = size_class(bytes / 2).max(LEAST_CHUNK);
@@ -97,22 +97,28 @@ impl Prepared {
     /// As [`crate::device::Prepared::read`].
     pub fn read<T: Elem>(&mut self, tensor: Tensor<T>) -> Result<Vec<T>> {
         let watch = Watch { control: &Control::default(), started: Instant::now() };
-        let total = kept(&self.recording, tensor.erase(), true)?.bytes;
-        let source = self.buffers[self.slot(tensor.erase())?].1.clone();
-        let readback = self.staging(Role::Readback, STATUS_BYTES + total)?;
+        kept(&self.recording, tensor.erase(), true)?;
         let mut content = room(tensor.len(), "a tensor's content")?;
         content.resize(tensor.len(), T::zeroed());
+        self.fetch(tensor.erase(), bytemuck::cast_slice_mut(&mut content), &watch)?;
+        Ok(content)
+    }
+
+    /// What a tensor holds, which is so many bytes.
+    pub(super) fn fetch(&mut self, tensor: AnyTensor, content: &mut [u8], watch: &Watch<'_>) -> Result<()> {
+        let source = self.buffers[self.slot(tensor)?].1.clone();
+        let readback = self.staging(Role::Readback, STATUS_BYTES + content.len() as u64)?;
         let most = readback.bytes - STATUS_BYTES;
-        for (i, piece) in bytemuck::cast_slice_mut::<T, u8>(&mut content).chunks_mut(most as usize).enumerate() {
+        for (i, piece) in content.chunks_mut(most as usize).enumerate() {
             let bytes = piece.len() as u64;
             let mut encoder = self.encoder()?;
             encoder.copy_buffer_to_buffer(&source, i as u64 * most, &readback.buffer, STATUS_BYTES, bytes);
             let sizes = (STATUS_BYTES, STATUS_BYTES + bytes);
-            self.submit_proved(encoder, &readback, sizes, &watch, |mapped| {
+            self.submit_proved(encoder, &readback, sizes, watch, |mapped| {
                 piece.copy_from_slice(&mapped[STATUS_BYTES as usize..]);
             })?;
         }
-        Ok(content)
+        Ok(())
     }
 
     /// As [`crate::device::Prepared::write`].
@@ -120,17 +126,22 @@ impl Prepared {
         let watch = Watch { control: &Control::default(), started: Instant::now() };
         let bytes: &[u8] = bytemuck::cast_slice(data);
         check_write(&self.recording, tensor.erase(), bytes)?;
-        let target = self.buffers[self.slot(tensor.erase())?].1.clone();
+        self.store(tensor.erase(), bytes, &watch)
+    }
+
+    /// Replaces all that a tensor holds.
+    pub(super) fn store(&mut self, tensor: AnyTensor, bytes: &[u8], watch: &Watch<'_>) -> Result<()> {
+        let target = self.buffers[self.slot(tensor)?].1.clone();
         let upload = self.staging(Role::Upload, bytes.len() as u64)?;
         let readback = self.staging(Role::Readback, STATUS_BYTES)?;
         for (i, piece) in bytes.chunks(upload.bytes as usize).enumerate() {
             let (at, len) = (i as u64 * upload.bytes, piece.len());
-            self.shared.fill(&upload.buffer, (len as u64).next_multiple_of(8), &watch, |view| {
+            self.shared.fill(&upload.buffer, (len as u64).next_multiple_of(8), watch, |view| {
                 view.slice(0..len).copy_from_slice(piece);
             })?;
             let mut encoder = self.encoder()?;
             encoder.copy_buffer_to_buffer(&upload.buffer, 0, &target, at, len as u64);
-            self.submit_proved(encoder, &readback, (STATUS_BYTES, STATUS_BYTES), &watch, |_| ())?;
+            self.submit_proved(encoder, &readback, (STATUS_BYTES, STATUS_BYTES), watch, |_| ())?;
         }
         Ok(())
     }

@@ -217,7 +217,7 @@ impl Connectivity {
                 needed,
                 in_use: 0,
                 limit: options.budget_bytes,
-                tensor: "synapses".into(),
+                tensor: "synapses, which every step reads".into(),
                 tensor_bytes: needed,
                 least: None,
             })
