@@ -148,6 +148,10 @@ fn points_say_what_was_measured() {
     let controls: Vec<_> = lines.iter().filter_map(|l| if let Line::Control(c) = l { Some(c) } else { None }).collect();
     assert_eq!(controls.iter().map(|c| &*c.when).collect::<Vec<_>>(), ["start", "end"]);
     let report = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
+    assert!(lines.iter().filter(|l| matches!(l, Line::Machine(m) if m.date.len() == 19)).count() == 2);
+    for word in ["| elements | fill, unary |", "No scaling.png", "; load "] {
+        assert!(report.contains(word), "{word} in:\n{report}");
+    }
     for word in ["| unary | square | 4096 |", "## Control", "## Devices", "bits equal", "![scaling]", "![roofline]"] {
         // A case of one size has no curve.
         assert_eq!(report.contains(word), word != "![scaling]", "{word} in:\n{report}");

@@ -413,6 +413,9 @@ fn scaling(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     Ok(Some(canvas))
 }
 
+/// Of the devices that have a point: of the medians, and from quartile to quartile.
+type Ratios<'a> = Vec<(&'a Device, [f64; 3])>;
+
 /// The time on every device over that on the first, a row for each variant of each case.
 fn backends(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
     let Some((first, others)) = devices.split_first().filter(|(_, others)| !others.is_empty()) else { return Ok(None) };
@@ -421,7 +424,7 @@ fn backends(devices: &[Device], timed: &[&Point]) -> Result<Option<Canvas>> {
         let ([pm, p1, p3], [qm, q1, q3]) = (times(p), times(q));
         [qm / pm, q1 / p3, q3 / p1]
     };
-    let rows: Vec<(&Point, Vec<(&Device, [f64; 3])>)> = largest(first, timed)
+    let rows: Vec<(&Point, Ratios<'_>)> = largest(first, timed)
         .into_iter()
         .map(|p| {
             let same = |d: &Device| timed.iter().find(|q| d.has(q) && (kind(q), q.size) == (kind(p), p.size));

@@ -173,6 +173,11 @@ fn markdown(lines: &[Line], pictures: &[String]) -> String {
     for picture in pictures {
         text += &format!("![{}]({picture})\n\n", picture.trim_end_matches(".png"));
     }
+    for (picture, why) in [("scaling.png", "no case has times in two sizes"), ("backends.png", "there is one device")] {
+        if !pictures.is_empty() && !pictures.iter().any(|p| p == picture) {
+            text += &format!("No {picture}: {why}.\n\n");
+        }
+    }
     let used: Vec<&Used> = devices.iter().filter(|u| u.about.error.is_none()).collect();
     if used.len() > 1 {
         text += &against(&used, &all);
