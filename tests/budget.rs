@@ -227,7 +227,7 @@ impl Job for DecodeJob {
 
     fn most_least(&self) -> f64 {
         // Spikes near the animal are few: what is left is the encoding spikes.
-        if self.local { 1.0 } else { 0.1 }
+        if self.local { 0.95 } else { 0.1 }
     }
 
     fn plan(&self, device: &Device) -> Result<Announced> {

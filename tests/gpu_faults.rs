@@ -5,7 +5,7 @@
 //! Kernels: fill, selftest_loop, selftest_grid, selftest_group, canary.
 
 mod common;
-// Compiled by itself below; here for whoever checks this crate.
+// Compiled by itself below; here so that it is formatted and linted with the rest.
 mod fault_layer;
 
 use std::path::{Path, PathBuf};
@@ -53,7 +53,9 @@ fn build() -> PathBuf {
         file.persist(folder.join(name)).unwrap();
         folder.join(name)
     };
-    let library = std::env::var_os("SPIKEWAVE_FAULT_LAYER").map(PathBuf::from).unwrap_or_else(|| {
+    let given = std::env::var_os("SPIKEWAVE_FAULT_LAYER").map(PathBuf::from);
+    let given = given.map(|file| file.canonicalize().unwrap_or_else(|e| panic!("{}: {e}", file.display())));
+    let library = given.unwrap_or_else(|| {
         place(&format!("fault_layer{}", std::env::consts::DLL_SUFFIX), &|file| {
             let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
             let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fault_layer/mod.rs");
@@ -269,6 +271,7 @@ fn told(result: std::result::Result<(), Failure>) -> String {
 
 #[test]
 fn faults_become_errors_and_the_next_device_works() {
+    let _turn = common::turn();
     let Some(layer) = layer() else { return };
     let faults = [("LOST_AFTER", 0..=20), ("LOST_ON_WAIT", 1..=20), ("OOM_AFTER", 1..=6)];
     let found = outcomes(&layer, "calls_under_the_layer", &faults);
@@ -302,6 +305,7 @@ fn calls_under_the_layer() {
 
 #[test]
 fn futures_wake_at_a_loss_and_jobs_survive_it() {
+    let _turn = common::turn();
     let Some(layer) = layer() else { return };
     let found = outcomes(&layer, "jobs_under_the_layer", &[("LOST_AFTER", 1..=20), ("LOST_ON_WAIT", 1..=12)]);
     for kind in ["LOST_AFTER", "LOST_ON_WAIT"] {
@@ -366,6 +370,7 @@ fn jobs_under_the_layer() {
 
 #[test]
 fn failed_allocations_leave_an_engine_that_answers() {
+    let _turn = common::turn();
     let Some(layer) = layer() else { return };
     let found = outcomes(&layer, "memory_under_the_layer", &[("OOM_AFTER", 1..=50)]);
     let count = |end: &str| found.iter().filter(|o| o.ends_with(end)).count();
@@ -382,8 +387,13 @@ fn host(name: &str) -> std::result::Result<(wgpu::Device, wgpu::Queue), String> 
         backends: wgpu::Backends::VULKAN,
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
+    let report = common::adapters().into_iter().find(|a| a.choose_by() == name).unwrap();
+    let named = |a: &wgpu::Adapter| {
+        let info = a.get_info();
+        info.name == report.name && info.driver_info == report.driver_info
+    };
     let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::VULKAN));
-    let adapter = adapters.into_iter().find(|a| name.ends_with(&a.get_info().name)).unwrap();
+    let adapter = adapters.into_iter().find(named).unwrap();
     let descriptor = wgpu::DeviceDescriptor {
         required_features: gpu::optional_features(&adapter),
         required_limits: gpu::required_limits(&adapter),
@@ -451,6 +461,7 @@ fn memory_under_the_layer() {
 /// The program under the layer says in one line what happened, and prints what it prints without.
 #[test]
 fn the_programs_jobs_survive_a_loss() {
+    let _turn = common::turn();
     let Some(layer) = layer() else { return };
     let adapter = common::adapters().into_iter().find(|a| a.backend == "vulkan").unwrap().choose_by();
     let folder = tempfile::tempdir().unwrap();

@@ -250,7 +250,7 @@ fn devices_and_warmup() {
     let folder = tempfile::tempdir().unwrap();
     let cold = |args: &[&str]| {
         let mut command = command(&[&["warmup", "--cold", "--device"][..], args].concat());
-        command.env("TMPDIR", folder.path());
+        command.envs(["TMPDIR", "TMP", "TEMP"].map(|name| (name, folder.path())));
         run_command(command)
     };
     let warm = cold(&["cpu", "--json"]).json();

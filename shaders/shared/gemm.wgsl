@@ -13,7 +13,7 @@ struct Params {
     b_batch: u32,
     alpha: f32,
     beta: f32,
-    /// 1: a is stored k × m; 2: b is stored n × k; 4: c holds values to keep.
+    /// 1: a is stored k × m; 2: b is stored n × k (neither in `gemm_wide`); 4: c holds values to keep.
     flags: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;

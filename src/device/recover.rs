@@ -31,7 +31,8 @@ impl Device {
     /// look finds under its name, with the options that it was opened with. Kernels that had been asked for are
     /// compiled again in the background. Recordings have to be prepared anew; what states held is lost with the old one.
     ///
-    /// The native path cannot be lost: there it is a clone.
+    /// Of a software driver's device, whose threads may still be at work, the queue and what that work uses stay in
+    /// memory. The native path cannot be lost: there it is a clone.
     ///
     /// # Errors
     /// As [`open`](Self::open); `DeviceLost` for a device that a host lends, which has to lend the next one, and for one

@@ -164,7 +164,8 @@ impl Recording {
 
     /// Takes less memory, in more time, for the same bits: a GPU's inputs and results pass through a small part of
     /// host-visible memory piece by piece, before the first command and after the last one, and what an input took is
-    /// shared once the input is not needed any more.
+    /// shared once the input is not needed any more. For jobs that wait for their runs, and recordings that write an
+    /// input never before its upload, and a result never after its download.
     pub(crate) fn in_pieces(&mut self) {
         self.pieces = true;
     }

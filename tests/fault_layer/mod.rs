@@ -44,6 +44,7 @@ struct Info {
 }
 
 /// The layer below: of a device with both functions, of an instance with the first.
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct Link {
     next: *mut Link,
@@ -65,6 +66,8 @@ struct Device {
 static INSTANCE_FUNCTION: OnceLock<Get> = OnceLock::new();
 static DEVICE_FUNCTION: OnceLock<Get> = OnceLock::new();
 static CREATE_DEVICE: OnceLock<Create> = OnceLock::new();
+// The functions of the first instance serve all: the same layers lie below each instance of a process.
+
 /// All devices so far; the last one of a key is the one that lives.
 static DEVICES: Mutex<Vec<&'static Device>> = Mutex::new(Vec::new());
 
@@ -94,11 +97,18 @@ impl Device {
 }
 
 /// The loader's word of an object.
+///
+/// # Safety
+/// The object is one that Vulkan has given, and is there.
 unsafe fn key(object: Handle) -> usize {
     // SAFETY: every dispatchable object begins with it.
     unsafe { *object.cast() }
 }
 
+/// The device of an object.
+///
+/// # Safety
+/// As [`key`].
 unsafe fn device(object: Handle) -> Option<&'static Device> {
     // SAFETY: the caller's.
     let key = unsafe { key(object) };
@@ -161,13 +171,13 @@ watched! {
 }
 
 /// The link to the layer below, which is taken off the chain for that one.
-unsafe fn unlink(mut info: *mut Info, kind: i32) -> Option<&'static Link> {
+unsafe fn unlink(mut info: *mut Info, kind: i32) -> Option<Link> {
     // SAFETY: the loader's chain, in which only structures of this kind have more than the first two fields.
     unsafe {
         while !info.is_null() && ((*info).kind != kind || (*info).function != LINK) {
             info = (*info).next;
         }
-        let link = info.as_ref()?.link.as_ref()?;
+        let link = *info.as_ref()?.link.as_ref()?;
         (*info).link = link.next;
         Some(link)
     }
@@ -238,7 +248,9 @@ pub unsafe extern "system" fn fault_layer_device_function(device: Handle, name: 
             }
             name => watched(name),
         };
-        own.or_else(|| DEVICE_FUNCTION.get()?(device, name))
+        let below = DEVICE_FUNCTION.get().and_then(|get| get(device, name));
+        // What the device has not is not watched either.
+        below.and(own).or(below)
     }
 }
 

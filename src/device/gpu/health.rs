@@ -17,7 +17,7 @@ use futures::task::AtomicWaker;
 use crate::{Error, Result};
 
 /// As long as a thread takes to wake up.
-const HAND_OVER: Duration = Duration::from_micros(100);
+pub(super) const HAND_OVER: Duration = Duration::from_micros(100);
 
 /// The loss flag of one device.
 #[derive(Debug, Default)]

@@ -304,6 +304,9 @@ impl Prepared {
     /// `InvalidArgument` for a foreign or wrongly sized input, `OutOfMemory`, `DeviceLost`.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, feeds: &[Feed<'_>]) -> Result<()> {
         feeds.iter().try_for_each(|f| check_feed(&self.recording, f))?;
+        if self.recording.is_in_pieces() {
+            return Err(Error::Internal("transfers in pieces are submissions of their own".into()));
+        }
         self.shared.health.check()?;
         self.swap();
         let given = |input: &Staged| feed(feeds, input.tensor).map(|bytes| self.shared.filled(bytes)).transpose();

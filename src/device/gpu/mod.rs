@@ -35,7 +35,7 @@ use crate::kernel::Kernel;
 use crate::recording::{Capabilities, Plan, Recording, Slot};
 use crate::{Error, Result};
 use cache::Cache;
-use health::{Health, Waited};
+use health::{HAND_OVER, Health, Waited};
 use pipelines::{Pipelines, Urgency};
 use poller::Poller;
 use reopen::Origin;
@@ -480,8 +480,8 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.poller.close();
         // A software driver computes in threads of this process, and a device that it reports as lost may still be at
-        // work: destroyed under them it takes the process along. With its queue such a device stays, and with it
-        // whatever it was given.
+        // work: destroyed under them it takes the process along. The queue keeps such a device, and what its
+        // submissions use.
         if self.origin.is_some() && self.cautious.software && self.health.check().is_err() {
             return;
         }
@@ -623,8 +623,12 @@ impl Shared {
     ) -> Result<()> {
         let mut probed = Instant::now();
         loop {
-            if self.health.wait(&self.device, submission, WAIT)? == Waited::Done && done() {
-                return Ok(());
+            if self.health.wait(&self.device, submission, WAIT)? == Waited::Done {
+                if done() {
+                    return Ok(());
+                }
+                // Another thread has taken the callback, and has yet to run it.
+                std::thread::sleep(HAND_OVER);
             }
             watch.check()?;
             if probed.elapsed() > PROBE {
@@ -727,7 +731,7 @@ fn steadily<T, E>(
         // Asked before: once it has failed, the attempt after that tells the truth.
         let again = begun.elapsed() < mapping.patience() && health.check().is_ok();
         match attempt() {
-            Err(_) if again => std::thread::yield_now(),
+            Err(_) if again => std::thread::sleep(HAND_OVER),
             result => return result,
         }
     }

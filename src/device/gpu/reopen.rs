@@ -50,8 +50,10 @@ impl Gpu {
         self.trim();
         // A driver that was reset, or a GPU that was plugged in again, may be seen by a new instance only.
         let mut gpu = Self::from_adapter(&origin.adapter, &origin.about, &self.shared.options).or_else(|_| {
-            let choice = Choice::Named(self.adapter().choose_by());
-            Self::open(&DeviceOptions { choice, ..self.shared.options.clone() })
+            let about = self.adapter();
+            let open = |name| Self::open(&DeviceOptions { choice: Choice::Named(name), ..self.shared.options.clone() });
+            // What told it from another of its name may have changed with that.
+            open(about.choose_by()).or_else(|_| open(AdapterReport { distinction: None, ..about }.choose_by()))
         })?;
         gpu.reason = self.reason.clone();
         reopened.push(Instant::now());

@@ -28,8 +28,9 @@ const FAILED: u8 = 2;
 /// The callback was dropped, or never asked for.
 const DROPPED: u8 = 3;
 
-/// As long as a thread that sees to mappings may be kept from going on.
-const HANG: Duration = Duration::from_millis(100);
+/// How long a buffer is tried whose mapping may be there: as long as the thread that sees to it may be kept waiting for
+/// a processor.
+const UNCERTAIN: Duration = Duration::from_secs(1);
 
 /// How far a buffer mapping, or a submission, is; its end wakes who waits for it.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +64,11 @@ impl Mapping {
 
     pub(super) fn check(&self, health: &Health) -> Result<()> {
         health.check()?;
-        if matches!(self.state(), WELL | DROPPED) { Ok(()) } else { Err(health.lose("a buffer could not be mapped")) }
+        match self.state() {
+            WELL | DROPPED => Ok(()),
+            UNDER_WAY => Err(Error::Internal("a mapping was not waited for".into())),
+            _ => Err(health.lose("a buffer could not be mapped")),
+        }
     }
 
     /// How long wgpu may say that there is no mapping although there is one.
@@ -71,7 +76,7 @@ impl Mapping {
         match self.state() {
             UNDER_WAY | WELL => PROBE,
             // It may never have been asked for.
-            DROPPED => HANG,
+            DROPPED => UNCERTAIN,
             _ => Duration::ZERO,
         }
     }
