@@ -1,5 +1,7 @@
 //! What the executor costs: 1,000 small dispatches replayed, beside a hand-written wgpu loop over the same kernel with
-//! prepared pipelines and bind groups. Both in turn, medians of the pairs; on every adapter.
+//! prepared pipelines and bind groups, on every adapter: in turns, forth and back, with a control in which the loop is
+//! held against itself. A replay is thousands of hand-overs between threads of the driver, and what else the machine does
+//! decides how long they take: there, the ratio of the processor times says more than that of the clock.
 //!
 //! On the native path: what a command costs, and from how much work on a second thread pays.
 
@@ -13,9 +15,48 @@ use spikewave::device::{Choice, Control, Cpu, Device, DeviceOptions, gpu};
 use spikewave::ops;
 use spikewave::recording::Recording;
 
+/// Runs that do not count.
+const WARM_UP: usize = 3;
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
+}
+
+/// What this process's threads have had of the processors, which they wait for where others want them; Linux tells.
+fn processor() -> Option<Duration> {
+    let mut total = 0;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        total += text.split_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(Duration::from_nanos(total))
+}
+
+/// One side's times over another's in the same round: the median, and the 95 % interval of it by order statistics.
+fn ratio(one: &[Duration], other: &[Duration]) -> [f64; 3] {
+    let mut ratios: Vec<f64> = one.iter().zip(other).map(|(one, other)| one.div_duration_f64(*other)).collect();
+    ratios.sort_by(f64::total_cmp);
+    let n = ratios.len();
+    let aside = (0.98 * (n as f64).sqrt()).ceil() as usize;
+    [n / 2, (n / 2).saturating_sub(aside), (n / 2 + aside).min(n - 1)].map(|at| ratios[at])
+}
+
+/// The times of three sides by the clock and of the processors, in rounds, forth and back by turns; the first do not
+/// count.
+fn rounds_of(rounds: usize, sides: [&mut dyn FnMut(); 3]) -> [[Vec<Duration>; 3]; 2] {
+    let mut times = [const { [const { Vec::new() }; 3] }; 2];
+    for round in 0..rounds + WARM_UP {
+        for turn in 0..3 {
+            let who = if round % 2 == 0 { turn } else { 2 - turn };
+            let (had, begun) = (processor(), Instant::now());
+            sides[who]();
+            let took = begun.elapsed();
+            times[0][who].push(took);
+            times[1][who].extend(processor().zip(had).map(|(now, then)| now.saturating_sub(then)));
+        }
+    }
+    times.map(|times| times.map(|times| times.into_iter().skip(WARM_UP).collect()))
 }
 
 /// The native executor: what a run and a command cost, with and without a deadline.
@@ -34,7 +75,7 @@ fn native(rounds: usize) {
             prepared.run(&[], control).expect("it runs");
             begun.elapsed()
         };
-        median((0..rounds + 3).map(|_| once()).skip(3).collect())
+        median((0..rounds + WARM_UP).map(|_| once()).skip(WARM_UP).collect())
     };
     let deadline = Control { timeout: Some(Duration::from_secs(60)), ..Control::default() };
     // The difference leaves out what a run costs once.
@@ -78,8 +119,9 @@ fn fork(rounds: usize) {
 
 fn main() {
     // `cargo bench` says so; a test run takes a few rounds only.
-    let rounds = if std::env::args().any(|a| a == "--bench") { 101 } else { 5 };
-    native(rounds);
+    let bench = std::env::args().any(|a| a == "--bench");
+    native(if bench { 101 } else { 5 });
+    let rounds = if bench { 201 } else { 5 };
     let adapters = by_hand::adapters();
     if adapters.is_empty() {
         println!("replay: no adapter; nothing measured");
@@ -90,25 +132,24 @@ fn main() {
         let device = Device::open(&options).expect("the adapter opens");
         let (rec, last) = by_hand::recording(device.capabilities());
         let mut prepared = device.prepare(&rec).expect("it fits");
-        let mut times = (Vec::new(), Vec::new());
-        for _ in 0..rounds + 3 {
-            let begun = Instant::now();
-            assert_eq!(by_hand.run(), DISPATCHES as u32 - 1);
-            times.0.push(begun.elapsed());
-            let begun = Instant::now();
+        let once = || assert_eq!(by_hand.run(), DISPATCHES as u32 - 1);
+        let mut replay = || {
             let out = prepared.run(&[], &Control::default()).expect("it runs");
-            times.1.push(begun.elapsed());
             assert_eq!(out.get(last).expect("it is downloaded")[WORDS - 1], DISPATCHES as u32 - 1);
+        };
+        let [clock, had] = rounds_of(rounds, [&mut { once }, &mut { once }, &mut replay]);
+        println!("replay of {DISPATCHES} dispatches on {}:", report.choose_by());
+        for (what, [control, measured, replayed]) in [("by the clock", clock), ("processors", had)] {
+            if measured.is_empty() {
+                continue;
+            }
+            let [[middle, low, high], [same, least, most]] = [&replayed, &control].map(|times| ratio(times, &measured));
+            println!(
+                "  {what}: {:.1?}, by hand {:.1?}, ratio {middle:.3} ({low:.3} to {high:.3}); \
+                 by hand twice {same:.3} ({least:.3} to {most:.3})",
+                median(replayed),
+                median(measured),
+            );
         }
-        let ratios: Vec<f64> = times.0[3..].iter().zip(&times.1[3..]).map(|(a, b)| b.div_duration_f64(*a)).collect();
-        let (by_hand, replayed) = (median(times.0.split_off(3)), median(times.1.split_off(3)));
-        let mut sorted = ratios;
-        sorted.sort_by(f64::total_cmp);
-        println!(
-            "replay of {DISPATCHES} dispatches on {}: {replayed:.1?}, by hand {by_hand:.1?}, ratio {:.3} (median of pairs {:.3})",
-            report.choose_by(),
-            replayed.div_duration_f64(by_hand),
-            sorted[sorted.len() / 2],
-        );
     }
 }

@@ -9,7 +9,7 @@ use crate::kernel::{self, Elem, Tensor, workgroups};
 use crate::recording::Recording;
 use crate::{Error, Result};
 
-/// Elements that a workgroup of the elementwise shaders covers.
+/// Elements, or fours of them, that a workgroup of the elementwise shaders covers.
 const ITEMS: usize = 1024;
 
 /// Which factor of a complex product is conjugated.
@@ -49,12 +49,12 @@ fn unary(
 ) -> Result<()> {
     use kernel::unary::{Args, Params, dispatch};
     same_length(op, x, y)?;
-    let groups = workgroups(x.len(), ITEMS);
     if let (false, Some(x), Some(y)) = (rec.capabilities().native, x.cast(), y.cast()) {
         use kernel::unary_wide::{Args, Params, dispatch};
         let params = Params { n: x.len() as u32, mode, scale, offset };
-        return rec.dispatch(dispatch(params, Args { x, y }, groups));
+        return rec.dispatch(dispatch(params, Args { x, y }, workgroups(x.len(), ITEMS)));
     }
+    let groups = workgroups(x.len(), ITEMS);
     let params = Params { n: x.len() as u32, mode, scale, offset };
     rec.dispatch(dispatch(params, Args { x, y }, groups))
 }
@@ -94,15 +94,15 @@ fn binary(
     use kernel::binary::{Args, Params, dispatch};
     same_length(op, a, y)?;
     row_fits(op, a, b)?;
-    let groups = workgroups(a.len(), ITEMS);
     // Rows of whole fours make a length of whole fours.
     if let (false, Some(a), Some(b), Some(y)) = (rec.capabilities().native, a.cast(), b.cast(), y.cast()) {
-        use kernel::binary_wide::{Args, Params, dispatch};
+        use kernel::binary_wide::{Args, KERNEL, KERNEL_ROWS, Params, dispatch};
         let params = Params { n: a.len() as u32, row: b.len() as u32, mode, alpha, beta };
-        return rec.dispatch(dispatch(params, Args { a, b, y }, groups));
+        let kernel = if b.len() < a.len() { &KERNEL_ROWS } else { &KERNEL };
+        return rec.dispatch(dispatch(params, Args { a, b, y }, workgroups(a.len(), ITEMS)).variant(kernel));
     }
     let params = Params { n: a.len() as u32, row: b.len() as u32, mode, alpha, beta };
-    rec.dispatch(dispatch(params, Args { a, b, y }, groups))
+    rec.dispatch(dispatch(params, Args { a, b, y }, workgroups(a.len(), ITEMS)))
 }
 
 /// `y = alpha·a + beta·b`; `b` is as long as `a` or one row of it.
