@@ -54,9 +54,8 @@ fn unary(
         let params = Params { n: x.len() as u32, mode, scale, offset };
         return rec.dispatch(dispatch(params, Args { x, y }, workgroups(x.len(), ITEMS)));
     }
-    let groups = workgroups(x.len(), ITEMS);
     let params = Params { n: x.len() as u32, mode, scale, offset };
-    rec.dispatch(dispatch(params, Args { x, y }, groups))
+    rec.dispatch(dispatch(params, Args { x, y }, workgroups(x.len(), ITEMS)))
 }
 
 /// `y = scale·x + offset`.

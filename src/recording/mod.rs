@@ -388,6 +388,16 @@ impl Recording {
         })
     }
 
+    /// The tensors that it uploads, in order.
+    pub(crate) fn uploads(&self) -> impl Iterator<Item = AnyTensor> {
+        self.commands.iter().filter_map(|c| if let Command::Upload(t) = c { Some(*t) } else { None })
+    }
+
+    /// The tensors that it downloads, in order.
+    pub(crate) fn downloads(&self) -> impl Iterator<Item = AnyTensor> {
+        self.commands.iter().filter_map(|c| if let Command::Download(t) = c { Some(*t) } else { None })
+    }
+
     /// The elementary operations of a dispatch: as stated, else a load for every word that it binds.
     pub(crate) fn work(&self, dispatch: &Dispatch) -> u64 {
         let words = || dispatch.args.iter().map(|a| self.tensors[a.at()].bytes / 4).sum();

@@ -240,10 +240,8 @@ pub(super) fn plan(recording: &Recording) -> Plan {
 
     if recording.is_in_pieces() {
         // Results come back after all commands.
-        for command in &recording.commands {
-            if let Command::Download(t) = command {
-                span[t.at()] = span[t.at()].map(|(first, _)| (first, recording.commands.len()));
-            }
+        for t in recording.downloads() {
+            span[t.at()] = span[t.at()].map(|(first, _)| (first, recording.commands.len()));
         }
     }
 
@@ -295,24 +293,19 @@ pub(super) fn plan(recording: &Recording) -> Plan {
     let (mut uploads, mut downloads) = (Vec::new(), Vec::new());
     if !recording.capabilities().native {
         let max = recording.capabilities().max_tensor_bytes;
-        let staged = |up: bool| {
-            recording.commands.iter().filter_map(move |c| match c {
-                Command::Upload(t) if up => Some((*t, tensors[t.at()].bytes)),
-                Command::Download(t) if !up => Some((*t, tensors[t.at()].bytes)),
-                _ => None,
-            })
-        };
+        let with_bytes = |t: AnyTensor| (t, tensors[t.at()].bytes);
+        let (up, down) = (recording.uploads().map(with_bytes), recording.downloads().map(with_bytes));
         if recording.is_in_pieces() {
-            let largest = staged(true).chain(staged(false)).map(|(_, bytes)| bytes).max().unwrap_or(0);
+            let largest = up.chain(down).map(|(_, bytes)| bytes).max().unwrap_or(0);
             let piece = size_class(largest / PIECES);
-            if staged(true).next().is_some() {
+            if recording.uploads().next().is_some() {
                 slots.push(Slot::new(Role::Upload, piece));
             }
-            let results = if staged(false).next().is_some() { piece } else { 0 };
+            let results = if recording.downloads().next().is_some() { piece } else { 0 };
             slots.push(Slot::new(Role::Readback, size_class(STATUS_BYTES + results)));
         } else {
-            uploads = pack(&mut slots, Role::Upload, (0, max), staged(true));
-            downloads = pack(&mut slots, Role::Readback, (STATUS_BYTES, max), staged(false));
+            uploads = pack(&mut slots, Role::Upload, (0, max), up);
+            downloads = pack(&mut slots, Role::Readback, (STATUS_BYTES, max), down);
         }
         // Two more for the kernel that counts submissions and encodings.
         slots.push(Slot::new(Role::Params, size_class((slices + 2) * PARAMS_STRIDE)));

@@ -19,7 +19,7 @@ use crate::device::io::check_feeds;
 use crate::device::{Control, Feed, Outputs, SLICE, Timing};
 use crate::kernel::AnyTensor;
 use crate::memory::aligned;
-use crate::recording::{Command, ENCODED_AT, Role, STATUS_BYTES, TIMESTAMPS_AT};
+use crate::recording::{ENCODED_AT, Role, STATUS_BYTES, TIMESTAMPS_AT};
 use crate::{Error, Result};
 
 const UNDER_WAY: u8 = 0;
@@ -505,9 +505,7 @@ impl Prepared {
         if self.recording.is_in_pieces() {
             drop(views);
             self.unmap();
-            let result = |command: &Command| if let Command::Download(t) = command { Some(*t) } else { None };
-            let results: Vec<AnyTensor> = self.recording.commands.iter().filter_map(result).collect();
-            for tensor in results {
+            for tensor in self.recording.downloads().collect::<Vec<_>>() {
                 let bytes = self.recording.info(tensor)?.bytes;
                 let mut memory = aligned(bytes, "a result")?;
                 self.fetch(tensor, &mut bytemuck::cast_slice_mut(&mut memory)[..bytes as usize], watch)?;
